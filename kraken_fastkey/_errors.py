@@ -1,0 +1,250 @@
+"""One tree of exceptions, named for what the caller does next.
+
+FastKeyError
+├── InvalidRequestError (ValueError)    mend the argument; nothing was sent
+├── ClientClosedError (RuntimeError)    open a new client; nothing was sent
+├── TokenUnavailableError               mend the token source; nothing was sent
+├── TransportError                      the network failed: see `outcome`
+├── UnknownOutcomeError                 it may have been carried out: look before doing it again
+├── ResponseFormatError                 the answer could not be read: see `outcome`
+└── ApiError                            Kraken said no, in words we may not know
+    ├── AuthenticationError             get a new access token, or a new login
+    ├── PermissionDeniedError           ask the user for the missing scope
+    ├── RateLimitedError                wait `retry_after` seconds
+    ├── ServiceUnavailableError         Kraken is down or overloaded: later
+    ├── InvalidArgumentsError           mend the request
+    ├── DuplicateKeyNameError           choose another name
+    ├── TooManyKeysError                delete a key first
+    ├── KeyNotFoundError                there is no key of that name
+    └── TemporaryLockoutError           stop: each further request prolongs it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from kraken_fastkey._frozendict import FrozenDict
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "ClientClosedError",
+    "DuplicateKeyNameError",
+    "FastKeyError",
+    "InvalidArgumentsError",
+    "InvalidRequestError",
+    "KeyNotFoundError",
+    "Outcome",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "ResponseFormatError",
+    "ServiceUnavailableError",
+    "TemporaryLockoutError",
+    "TokenUnavailableError",
+    "TooManyKeysError",
+    "TransportError",
+    "UnknownOutcomeError",
+]
+
+Outcome = Literal["refused", "not_sent", "unknown"]
+"""What a failed attempt did at Kraken.
+
+- `"refused"`: an answer said that nothing was done.
+- `"not_sent"`: the request never left, so nothing was done.
+- `"unknown"`: it may have been carried out.
+"""
+
+
+class FastKeyError(Exception):
+    """The root of every exception that this library raises.
+
+    No attribute and no text of it ever holds a secret, and no exception of aiohttp hangs on it: those
+    carry the request's headers. It can be copied and pickled.
+
+    Attributes:
+        operation: The client's method, such as `"create_key"`; `None` outside a call.
+        attempts: How many times the call tried to send its request, 0 or more.
+        outcome: What the call did at Kraken, all attempts together, see `Outcome`.
+        status: The HTTP status of the last answer, or `None` if there was none.
+        codes: Kraken's own error strings, as they came, such as `"EGeneral:Invalid arguments"`.
+        retry_after: How many seconds Kraken asked to wait, 0 or more, or `None` if it did not say.
+    """
+
+    default_outcome: ClassVar[Outcome] = "not_sent"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str | None = None,
+        attempts: int = 0,
+        outcome: Outcome | None = None,
+        status: int | None = None,
+        codes: Iterable[str] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.attempts = attempts
+        self.outcome: Outcome = self.default_outcome if outcome is None else outcome
+        self.status = status
+        self.codes = tuple(codes)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.operation is not None:
+            text = f"{self.operation}: {text}"
+        return f"{text} ({self.attempts} attempts)" if self.attempts > 1 else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call __init__ with the message alone and lose required arguments.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[FastKeyError], args: tuple[Any, ...], state: dict[str, Any]) -> FastKeyError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidRequestError(FastKeyError, ValueError):
+    """An argument is wrong; nothing was sent. All faults are told at once.
+
+    Attributes:
+        faults: What is wrong, by field: `{"api_key_name": "must have 1 to 32 characters, has 33"}`.
+    """
+
+    def __init__(self, faults: Mapping[str, str], *, operation: str | None = None) -> None:
+        super().__init__("; ".join(f"{field}: {fault}" for field, fault in faults.items()), operation=operation)
+        self.faults: Mapping[str, str] = FrozenDict(faults)
+
+
+class ClientClosedError(FastKeyError, RuntimeError):
+    """The client was closed, or belongs to another event loop; nothing was sent."""
+
+
+class TokenUnavailableError(FastKeyError):
+    """No access token could be had; nothing was sent.
+
+    Where the token provider failed with an exception of its own, that is the `__cause__`, unless aiohttp had a
+    part in it: aiohttp's exceptions hold the request's headers.
+    """
+
+
+class TransportError(FastKeyError):
+    """The network failed.
+
+    With `outcome == "not_sent"` nothing was done. With `"unknown"` the connection was lost, or timed
+    out, after the request had gone out.
+    """
+
+
+class UnknownOutcomeError(FastKeyError):
+    """The request may have been carried out, and cannot safely be sent again.
+
+    The `__cause__` is the failure that left it open.
+
+    Attributes:
+        api_key_name: The name of the key that may have been created or changed.
+    """
+
+    default_outcome: ClassVar[Outcome] = "unknown"
+
+    def __init__(self, message: str, *, api_key_name: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.api_key_name = api_key_name
+
+
+class ResponseFormatError(FastKeyError):
+    """An answer came that could not be read: too large, cut off, not JSON, or of wrong types.
+
+    Attributes:
+        media_type: The answer's media type, such as `"text/html"`; empty if it had none.
+        excerpt: A short piece of the answer to know it by, all that could be a secret masked.
+        faults: Where the answer had wrong types, the paths: `("$.result.secret: must be a string",)`.
+    """
+
+    default_outcome: ClassVar[Outcome] = "unknown"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        media_type: str = "",
+        excerpt: str = "",
+        faults: Iterable[str] = (),
+        **details: Any,
+    ) -> None:
+        super().__init__(message, **details)
+        self.media_type = media_type
+        self.excerpt = excerpt
+        self.faults = tuple(faults)
+
+
+class ApiError(FastKeyError):
+    """Kraken, or the network edge in front of it, answered with an error.
+
+    Raised itself where the error is one that this library does not know; `codes` and `status` have it.
+    """
+
+    default_outcome: ClassVar[Outcome] = "refused"
+
+
+class AuthenticationError(ApiError):
+    """The access token was refused, and its provider had no other.
+
+    Attributes:
+        token_rejected: Whether it is the access token that was refused, so that another may do.
+    """
+
+    def __init__(self, message: str, *, token_rejected: bool = True, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.token_rejected = token_rejected
+
+
+class PermissionDeniedError(ApiError):
+    """The access token lacks a scope, the account a right, or the network edge blocked the request."""
+
+
+class RateLimitedError(ApiError):
+    """Too many requests. `retry_after` says for how long, if Kraken said it."""
+
+
+class ServiceUnavailableError(ApiError):
+    """Kraken, or the network edge in front of it, is down, overloaded or failed inside."""
+
+    default_outcome: ClassVar[Outcome] = "unknown"
+
+
+class InvalidArgumentsError(ApiError):
+    """Kraken found the request wrong; sending it again unchanged is of no use."""
+
+
+class DuplicateKeyNameError(ApiError):
+    """A key of that name exists: names are unique in the account."""
+
+
+class TooManyKeysError(ApiError):
+    """The account holds as many keys as it may."""
+
+
+class KeyNotFoundError(ApiError):
+    """The account has no key of that name."""
+
+
+class TemporaryLockoutError(ApiError):
+    """Kraken has locked the account or address out for about 15 minutes. Each further request prolongs it."""
+
+
+def _show_as_public(names: Iterable[str]) -> None:
+    """Let tracebacks and pickles name the public place, which holds when files move."""
+    for name in names:
+        value = globals()[name]
+        if isinstance(value, type):
+            value.__module__ = "kraken_fastkey"
+
+
+_show_as_public(__all__)

@@ -1,0 +1,406 @@
+"""What a user fills in, and what comes back: attrs classes, frozen and slotted.
+
+Names and meanings are those of Kraken's OpenAPI description (`APIKeyParameters`, `APIKeyInfo`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, ClassVar, Final, Self, cast
+
+import attrs
+
+from kraken_fastkey._errors import InvalidRequestError
+from kraken_fastkey._frozendict import FrozenDict
+from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._validation import (
+    FieldError,
+    Time,
+    check_allowlist,
+    check_name,
+    check_nonce_window,
+    check_time,
+    to_unix,
+)
+
+__all__ = [
+    "AllowlistEntry",
+    "CreateKeyRequest",
+    "FastApiKey",
+    "KeyInfo",
+    "Permissions",
+    "Time",
+    "UpdateKeyRequest",
+    "UserInfo",
+    "resolve_times",
+]
+
+AllowlistEntry = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+"""One IP address or network of an allowlist."""
+
+_SCOPE_PREFIX: Final = "account.fast-api-key:"
+_CALL_SCOPES: Final = frozenset({"read", "write", "multiple"})  # they allow calls, not what a key may do
+_CHECK: Final = "kraken_fastkey.check"
+
+
+def _checked(check: Callable[[object], object], **options: Any) -> Any:
+    """Declare a field whose faults are collected, not raised one by one."""
+    return attrs.field(metadata={_CHECK: check}, **options)
+
+
+def _collect_faults(instance: Any) -> dict[str, str]:
+    """Make each declared field regular in place, and return what is wrong, by field."""
+    faults: dict[str, str] = {}
+    for field in attrs.fields(type(instance)):
+        check = field.metadata.get(_CHECK)
+        value = getattr(instance, field.name)
+        if check is None or (value is None and field.default is None):
+            continue
+        try:
+            object.__setattr__(instance, field.name, check(value))
+        except FieldError as error:
+            faults[field.name] = str(error)
+    return faults
+
+
+def _check_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise FieldError(f"must be True, False or None, not {type(value).__name__}")
+    return value
+
+
+def _check_extra(value: object) -> FrozenDict[bool]:
+    if not isinstance(value, Mapping):
+        raise FieldError(f"must be a mapping of names to flags, not {type(value).__name__}")
+    for name, flag in value.items():
+        if not isinstance(name, str) or not name.isascii() or not name.isidentifier():
+            raise FieldError(f"{name!r:.64} is no permission's name, which is written like_this")
+        if name in Permissions.NAMES:
+            raise FieldError(f"{name!r} is documented: give it as an argument of its own")
+        if not isinstance(flag, bool):
+            raise FieldError(f"{name!r} must be True or False, not {type(flag).__name__}")
+    return FrozenDict(value)
+
+
+def _flag() -> bool | None:
+    return cast("bool | None", _checked(_check_flag, default=None))
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Permissions:
+    """What a key may do. `True` grants, `False` withholds, `None` is not sent.
+
+    A create request grants what is `True` and nothing else. An update leaves alone what is `None`.
+
+    Args:
+        export_data: Export the ledger's history.
+        funds_add: Deposit funds.
+        funds_earn: Allocate funds to earn rewards, and take them back.
+        funds_query: See balances.
+        funds_withdraw: Withdraw funds. A key that may do this can empty the account.
+        ledger_query: See the ledger.
+        trades_close: Cancel orders and close positions.
+        trades_modify: Place and change orders.
+        trades_query_closed: See closed orders and trades.
+        trades_query_open: See open orders and trades.
+        extra: Flags that Kraken's description does not have, such as `withdrawal_address_add`, by name.
+
+    Raises:
+        InvalidRequestError: A flag is not a bool or `None`.
+    """
+
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "export_data",
+        "funds_add",
+        "funds_earn",
+        "funds_query",
+        "funds_withdraw",
+        "ledger_query",
+        "trades_close",
+        "trades_modify",
+        "trades_query_closed",
+        "trades_query_open",
+    )
+    """The ten documented flags."""
+
+    export_data: bool | None = _flag()
+    funds_add: bool | None = _flag()
+    funds_earn: bool | None = _flag()
+    funds_query: bool | None = _flag()
+    funds_withdraw: bool | None = _flag()
+    ledger_query: bool | None = _flag()
+    trades_close: bool | None = _flag()
+    trades_modify: bool | None = _flag()
+    trades_query_closed: bool | None = _flag()
+    trades_query_open: bool | None = _flag()
+    # A dict has no hash; equal objects still hash alike without it.
+    extra: Mapping[str, bool] = _checked(_check_extra, factory=FrozenDict, hash=False)
+
+    def __repr__(self) -> str:
+        return f"Permissions({', '.join(f'{name}={flag}' for name, flag in self.flags().items())})"
+
+    def __attrs_post_init__(self) -> None:
+        faults = _collect_faults(self)
+        if faults:
+            raise InvalidRequestError({f"permissions.{field}": fault for field, fault in faults.items()})
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return permissions with each documented flag withheld."""
+        return cls.only()
+
+    @classmethod
+    def read_only(cls) -> Self:
+        """Return permissions to see balances, orders, trades and the ledger, and to change nothing.
+
+        Exports are left out: they create and delete reports.
+        """
+        return cls.only("funds_query", "ledger_query", "trades_query_closed", "trades_query_open")
+
+    @classmethod
+    def only(cls, *names: str) -> Self:
+        """Return permissions with the named flags granted and every other documented one withheld.
+
+        Args:
+            names: Permissions, such as `"funds_query"`; ones that are not documented go to `extra`.
+        """
+        flags = {name: name in names for name in cls.NAMES}
+        return cls(**flags, extra={name: True for name in names if name not in flags})
+
+    @classmethod
+    def from_scopes(cls, scopes: str | Iterable[str]) -> Self:
+        """Return the most that a key may do under OAuth scopes, every other documented flag withheld.
+
+        Args:
+            scopes: Scopes, such as `"account.fast-api-key:funds-query"`, or one string of them with
+                spaces between (RFC 6749, section 3.3). Scopes that are no permission of a key are passed over.
+        """
+        given = scopes.split() if isinstance(scopes, str) else scopes
+        names = {s.removeprefix(_SCOPE_PREFIX) for s in given if s.startswith(_SCOPE_PREFIX)} - _CALL_SCOPES
+        return cls.only(*sorted(name.replace("-", "_") for name in names))
+
+    def scopes(self) -> frozenset[str]:
+        """Return the OAuth scopes that granting these flags takes, one for each that is `True`."""
+        return frozenset(_SCOPE_PREFIX + name.replace("_", "-") for name, flag in self.flags().items() if flag)
+
+    def flags(self) -> dict[str, bool]:
+        """Return the flags that are set, `True` or `False`, by name; `extra` among them."""
+        documented = {name: getattr(self, name) for name in self.NAMES}
+        return {name: flag for name, flag in documented.items() if flag is not None} | dict(self.extra)
+
+
+def _check_permissions(value: object) -> Permissions:
+    if not isinstance(value, Permissions):
+        raise FieldError(f"must be a Permissions object, not {type(value).__name__}")
+    return value
+
+
+def _to_entries(value: Iterable[AllowlistEntry]) -> tuple[str, ...]:
+    """Take an iterator's items once; the check then makes them regular, or tells what is wrong."""
+    taken: object = value
+    if isinstance(taken, Iterable) and not isinstance(taken, (str, bytes)):
+        taken = tuple(taken)
+    return cast("tuple[str, ...]", taken)
+
+
+def _to_entries_or_none(value: Iterable[AllowlistEntry] | None) -> tuple[str, ...] | None:
+    return None if value is None else _to_entries(value)
+
+
+def _generate_name() -> str:
+    return f"fastkey-{secrets.token_hex(12)}"
+
+
+def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
+    now = time.time()
+    faults = _collect_faults(request)
+    faults |= _time_faults(request, _resolve(request, now, passing_over=faults), now)
+    if faults:
+        raise InvalidRequestError(faults)
+
+
+@attrs.frozen(kw_only=True)
+class CreateKeyRequest:
+    """A key to create. What is left out is not sent.
+
+    Times take an aware `datetime`, a `timedelta` from the moment of sending, or Unix seconds; 0 means
+    "no restriction". They are sent as whole seconds, rounded down.
+
+    Args:
+        api_key_name: 1 to 32 characters, unique in the account. Left out, a random one is generated
+            when the request is made.
+        permissions: What the key may do. Left out, nothing.
+        ip_allowlist: The addresses and networks (IPv4 or IPv6, CIDR) that may use the key; any if empty.
+        nonce_window: How far, in ticks of whoever counts the nonces, a nonce may lie behind the highest;
+            0 to 2**64 - 1.
+        query_from: Since when data may be queried.
+        query_to: Until when data may be queried.
+        valid_until: When the key expires; in the future. Left out, or 0, never.
+
+    Raises:
+        InvalidRequestError: Anything is wrong; `faults` tells all of it at once, by field.
+    """
+
+    api_key_name: str = _checked(check_name, factory=_generate_name, kw_only=False)
+    permissions: Permissions | None = _checked(_check_permissions, default=None)
+    ip_allowlist: tuple[str, ...] = _checked(check_allowlist, default=(), converter=_to_entries)
+    nonce_window: int | None = _checked(check_nonce_window, default=None)
+    query_from: Time | None = _checked(check_time, default=None)
+    query_to: Time | None = _checked(check_time, default=None)
+    valid_until: Time | None = _checked(check_time, default=None)
+
+    __attrs_post_init__ = _check_request
+
+
+@attrs.frozen(kw_only=True)
+class UpdateKeyRequest:
+    """A change to a key. Only what is set is sent, so what is left out stays as it is.
+
+    An empty `ip_allowlist` lifts the restriction, and so does 0 for a time.
+
+    Args:
+        api_key_name: The key's present name.
+        new_api_key_name: Its new name, 1 to 32 characters, unique in the account.
+        permissions: As in `CreateKeyRequest`; flags that are `None` stay as they are.
+        ip_allowlist: As in `CreateKeyRequest`.
+        nonce_window: As in `CreateKeyRequest`.
+        query_from: As in `CreateKeyRequest`.
+        query_to: As in `CreateKeyRequest`.
+        valid_until: As in `CreateKeyRequest`.
+
+    Raises:
+        InvalidRequestError: Anything is wrong; `faults` tells all of it at once, by field.
+    """
+
+    api_key_name: str = _checked(check_name, kw_only=False)
+    new_api_key_name: str | None = _checked(check_name, default=None)
+    permissions: Permissions | None = _checked(_check_permissions, default=None)
+    ip_allowlist: tuple[str, ...] | None = _checked(check_allowlist, default=None, converter=_to_entries_or_none)
+    nonce_window: int | None = _checked(check_nonce_window, default=None)
+    query_from: Time | None = _checked(check_time, default=None)
+    query_to: Time | None = _checked(check_time, default=None)
+    valid_until: Time | None = _checked(check_time, default=None)
+
+    __attrs_post_init__ = _check_request
+
+
+def resolve_times(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dict[str, int]:
+    """Return the times that are set, as whole Unix seconds, by field.
+
+    Args:
+        request: The request, which may have been made long ago.
+        now: The present, in Unix seconds.
+
+    Raises:
+        InvalidRequestError: A time has passed meanwhile, or leads out of the calendar.
+    """
+    moments = _resolve(request, now)
+    faults = _time_faults(request, moments, now)
+    if faults:
+        raise InvalidRequestError(faults)
+    return {field: moment for field, moment in moments.items() if isinstance(moment, int)}
+
+
+def _resolve(
+    request: CreateKeyRequest | UpdateKeyRequest, now: float, *, passing_over: Container[str] = ()
+) -> dict[str, int | FieldError]:
+    moments: dict[str, int | FieldError] = {}
+    for field in ("query_from", "query_to", "valid_until"):
+        value: Time | None = getattr(request, field)
+        if value is not None and field not in passing_over:
+            try:
+                moments[field] = to_unix(value, now)
+            except FieldError as error:
+                moments[field] = error
+    return moments
+
+
+def _time_faults(
+    request: CreateKeyRequest | UpdateKeyRequest, moments: Mapping[str, int | FieldError], now: float
+) -> dict[str, str]:
+    faults = {field: str(moment) for field, moment in moments.items() if isinstance(moment, FieldError)}
+    start, end, expiry = (moments.get(field) for field in ("query_from", "query_to", "valid_until"))
+    if isinstance(start, int) and isinstance(end, int) and 0 < end < start:
+        faults["query_from"] = f"is after query_to, by {start - end} s: swap them"
+    if isinstance(expiry, int) and 0 < expiry <= now:
+        faults["valid_until"] = f"is not in the future ({request.valid_until}): the key would be dead at birth"
+    return faults
+
+
+@attrs.frozen(kw_only=True)
+class KeyInfo:
+    """A key as Kraken describes it. A missing optional field is `None`.
+
+    Attributes:
+        api_key_name: The name, unique in the account.
+        api_key: The public half; only the answer to a create request has it.
+        id: The name in Kraken's own base64, with `_`, `,` and `-` for `+`, `/` and `=`.
+        created_time: When it was made, as far as the text could be read.
+        created_time_raw: The same as Kraken wrote it: the format is not documented.
+        modified_time: When it was last changed, as far as the text could be read.
+        modified_time_raw: The same as Kraken wrote it.
+        ip_allowlist: The addresses and networks that may use it; any if empty.
+        last_used: When it was last used; `None` if never.
+        nonce: The highest nonce seen, 0 or more, to the last digit.
+        nonce_window: How far a nonce may lie behind the highest, in ticks.
+        oauth_client: The app that made it.
+        permissions: What it may do. `None` if Kraken described it in a way that we do not know;
+            `unknown` then has it.
+        purpose: What Kraken says it is for; `"standard"` as a rule.
+        query_from: Since when data may be queried; `None` if there is no restriction.
+        query_to: Until when data may be queried; `None` if there is no restriction.
+        valid_until: When it expires; `None` if never.
+        unknown: Fields that Kraken has added since, and values that could not be read, as they came.
+    """
+
+    api_key_name: str
+    api_key: str | None = None
+    id: str | None = None
+    created_time: datetime | None = None
+    created_time_raw: str | None = attrs.field(default=None, repr=False)
+    modified_time: datetime | None = None
+    modified_time_raw: str | None = attrs.field(default=None, repr=False)
+    ip_allowlist: tuple[str, ...] | None = None
+    last_used: datetime | None = None
+    nonce: int | None = None
+    nonce_window: int | None = None
+    oauth_client: str | None = None
+    permissions: Permissions | None = None
+    purpose: str = "standard"
+    query_from: datetime | None = None
+    query_to: datetime | None = None
+    valid_until: datetime | None = None
+    # Names only: what a field that we do not know holds may be a secret.
+    unknown: Mapping[str, Any] = attrs.field(factory=FrozenDict, hash=False, repr=lambda value: repr(sorted(value)))
+
+
+@attrs.frozen(kw_only=True)
+class FastApiKey(KeyInfo):
+    """A key just made: `KeyInfo`, and the two halves that Kraken shows this once.
+
+    Attributes:
+        api_key: The public half.
+        secret: The secret half: `key.secret.get_secret_value()`. Store it now; Kraken never shows it again.
+    """
+
+    api_key: str
+    secret: SecretStr
+
+
+@attrs.frozen(kw_only=True)
+class UserInfo:
+    """Who authorized the app. The `repr` shows neither.
+
+    Attributes:
+        email: The e-mail address.
+        iban: The account's IIBAN, Kraken's account number.
+        unknown: Fields that Kraken has added since, as they came.
+    """
+
+    email: str | None = attrs.field(default=None, repr=False)
+    iban: str | None = attrs.field(default=None, repr=False)
+    unknown: Mapping[str, Any] = attrs.field(factory=FrozenDict, hash=False, repr=lambda value: repr(sorted(value)))

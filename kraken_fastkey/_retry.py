@@ -1,0 +1,157 @@
+"""When to try again, and after how long: pure decisions. No clock, no sleep and no I/O in here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from kraken_fastkey._errors import (
+    FastKeyError,
+    InvalidRequestError,
+    RateLimitedError,
+    TransportError,
+)
+
+__all__ = ["RetryBudget", "RetryPolicy"]
+
+_BUDGET_PER_SUCCESS: Final = 0.1
+_BUDGET_PER_SECOND: Final = 0.1
+
+
+def _always(_: FastKeyError) -> bool:
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How failed attempts are tried again.
+
+    Only what is safe is tried again, whatever the policy says: a request that was not sent, one that was
+    refused for the moment (too many requests), and one of unknown outcome if doing it twice does no harm,
+    that is, a read or a delete.
+
+    Before the *n*-th retry the client waits a random time between 0 and `min(max_backoff, backoff * 2**(n - 1))`
+    seconds ("full jitter"), and not less than Kraken asked for in a `Retry-After`.
+
+    Args:
+        max_attempts: How many requests a call may send, 1 or more; 1 is "never again". The one repeat with a
+            fresh token after a 401 is not counted.
+        backoff: The bound of the first wait, in seconds; more than 0.
+        max_backoff: The bound of each wait, in seconds; not less than `backoff`.
+        max_retry_after: The longest `Retry-After` that is waited out, in seconds. If Kraken asks for more, the
+            error is raised at once, with `retry_after` set.
+        deadline: How long a call may take in all, waits and token requests included, in seconds; `None` for
+            no bound. A wait that would pass it is not begun.
+        budget: How many retries all calls of a client together have in store, so that an outage is not
+            multiplied by them. Each retry takes one; each success, and each second, brings back a tenth.
+        retry_if: A last word on an error that would be tried again: `False` raises it instead.
+
+    Raises:
+        InvalidRequestError: A number is out of its range.
+    """
+
+    max_attempts: int = 4
+    backoff: float = 0.5
+    max_backoff: float = 20.0
+    max_retry_after: float = 60.0
+    deadline: float | None = 90.0
+    budget: int = 50
+    retry_if: Callable[[FastKeyError], bool] = _always
+
+    def __attrs_post_init__(self) -> None:
+        faults = {}
+        if type(self.max_attempts) is not int or self.max_attempts < 1:
+            faults["max_attempts"] = "must be an int, 1 or more"
+        if not _is_seconds(self.backoff) or self.backoff <= 0:
+            faults["backoff"] = "must be seconds, more than 0"
+        if not _is_seconds(self.max_backoff) or ("backoff" not in faults and self.max_backoff < self.backoff):
+            faults["max_backoff"] = "must be seconds, not less than backoff"
+        if not _is_seconds(self.max_retry_after):
+            faults["max_retry_after"] = "must be seconds, 0 or more"
+        if self.deadline is not None and (not _is_seconds(self.deadline) or self.deadline <= 0):
+            faults["deadline"] = "must be seconds, more than 0, or None for no bound"
+        if type(self.budget) is not int or self.budget < 0:
+            faults["budget"] = "must be an int, 0 or more"
+        if not callable(self.retry_if):
+            faults["retry_if"] = "must be a function from an error to a bool"
+        if faults:
+            raise InvalidRequestError({f"retry.{field}": fault for field, fault in faults.items()})
+
+    def wait_before_retry(
+        self,
+        error: FastKeyError,
+        *,
+        repeatable: bool,
+        attempts: int,
+        elapsed: float,
+        random: float,
+    ) -> float | None:
+        """Return how many seconds to wait before trying again, or `None` to give up.
+
+        Args:
+            error: Why the last attempt failed.
+            repeatable: Whether the call may be sent again when its outcome is unknown.
+            attempts: How many attempts have been made, 1 or more.
+            elapsed: Seconds since the call began.
+            random: A random number, 0 or more and less than 1.
+        """
+        if attempts >= self.max_attempts or not _is_safe(error, repeatable=repeatable) or not self.retry_if(error):
+            return None
+        asked = error.retry_after or 0.0
+        if asked > self.max_retry_after:
+            return None
+        wait = max(asked, self._bound(attempts) * random)
+        return wait if self.deadline is None or elapsed + wait < self.deadline else None
+
+    def _bound(self, attempts: int) -> float:
+        # Divided, since the product of a large number could overflow.
+        growth = 2.0 ** min(attempts - 1, 1000)
+        return self.max_backoff if self.backoff >= self.max_backoff / growth else self.backoff * growth
+
+
+class RetryBudget:
+    """The store of retries that the calls of a client share, a token bucket. It begins full."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._level = float(capacity)
+        self._filled_at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one retry, if there is one.
+
+        Args:
+            now: Seconds on a clock that never goes back.
+        """
+        if self._filled_at is not None:
+            self._add(max(0.0, now - self._filled_at) * _BUDGET_PER_SECOND)
+        self._filled_at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+    def succeed(self) -> None:
+        """Bring back a part of a retry, since a call has succeeded."""
+        self._add(_BUDGET_PER_SUCCESS)
+
+    def _add(self, retries: float) -> None:
+        self._level = min(float(self._capacity), self._level + retries)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_safe(error: FastKeyError, *, repeatable: bool) -> bool:
+    match error.outcome:
+        case "not_sent":
+            # What the token provider or an argument is to blame for, waiting does not mend.
+            return isinstance(error, TransportError)
+        case "refused":
+            return isinstance(error, RateLimitedError)
+        case "unknown":
+            return repeatable

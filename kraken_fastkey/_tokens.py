@@ -1,0 +1,180 @@
+"""AccessToken, the TokenProvider protocol, and the two simplest providers: a constant and a callback."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Final, Protocol, runtime_checkable
+
+import attrs
+
+from kraken_fastkey._errors import (
+    AuthenticationError,
+    InvalidRequestError,
+)
+from kraken_fastkey._secret import SecretStr
+
+__all__ = [
+    "AccessToken",
+    "CallbackTokenProvider",
+    "StaticTokenProvider",
+    "TokenProvider",
+    "refuse_same_token",
+    "to_access_token",
+]
+
+# RFC 6749, appendix A.12, without the space: it would end the token in an Authorization header.
+_TOKEN_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F)))
+
+
+@attrs.frozen(init=False)
+class AccessToken:
+    """An OAuth access token, and what is known of it.
+
+    Attributes:
+        value: The token itself.
+        expires_at: When it expires, aware; `None` if that is not known.
+        scopes: What it was granted; `None` if that is not known.
+    """
+
+    value: SecretStr
+    expires_at: datetime | None
+    scopes: frozenset[str] | None
+
+    def __init__(
+        self,
+        value: str | SecretStr,
+        expires_at: datetime | None = None,
+        scopes: str | Iterable[str] | None = None,
+    ) -> None:
+        """Check what is given.
+
+        Args:
+            value: The token: visible ASCII characters, without spaces (RFC 6749, appendix A.12).
+            expires_at: When it expires, an aware `datetime`; `None` if that is not known.
+            scopes: What it was granted, as an iterable or as one string with spaces between.
+
+        Raises:
+            InvalidRequestError: The token could not be one, or *expires_at* has no time zone.
+        """
+        # Masked at once: what fails below leaves a traceback, perhaps one with locals.
+        kind = type(value).__name__
+        value = SecretStr(value) if isinstance(value, (str, SecretStr)) else SecretStr("")
+        faults: dict[str, str] = {}
+        if kind not in {"str", "SecretStr"} and not value:
+            faults["token"] = f"must be a str, not {kind}"
+        elif not value:
+            faults["token"] = "is empty"  # noqa: S105  # a fault, no password
+        elif not _TOKEN_CHARACTERS.issuperset(value.get_secret_value()):
+            faults["token"] = (  # likewise
+                "holds a space, a line break or another character that no access token has: "
+                "strip() it, if it was read from a file"
+            )
+        if expires_at is not None and (not isinstance(expires_at, datetime) or expires_at.utcoffset() is None):
+            faults["expires_at"] = "must be a datetime with a time zone"
+        if faults:
+            raise InvalidRequestError(faults)
+        granted = scopes.split() if isinstance(scopes, str) else scopes
+        self.__attrs_init__(value, expires_at, None if granted is None else frozenset(granted))
+
+
+@runtime_checkable
+class TokenProvider(Protocol):
+    """Where a client gets its access tokens. Any object with this method will do."""
+
+    async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        """Return an access token.
+
+        The client calls this before each attempt, from many tasks at once. When Kraken has refused a token,
+        it calls with that token as *rejected*. A provider that holds another one by then returns it; else it
+        gets a new one, or raises.
+
+        Args:
+            rejected: The token that Kraken has just refused, if that is why the client asks.
+
+        Raises:
+            FastKeyError: There is no token to be had. From another exception, the client makes a
+                `TokenUnavailableError`, with that exception as its `__cause__`.
+        """
+        ...
+
+
+class StaticTokenProvider:
+    """One access token, for as long as it lasts.
+
+    Args:
+        token: The access token.
+
+    Raises:
+        InvalidRequestError: It could not be a token.
+    """
+
+    def __init__(self, token: str | SecretStr | AccessToken) -> None:
+        token = to_access_token(token)
+        self._token = token
+
+    async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        """Return the token.
+
+        Raises:
+            AuthenticationError: It is the one that Kraken has just refused.
+        """
+        return refuse_same_token(self._token, rejected, "the StaticTokenProvider has no other: make a new one")
+
+
+class CallbackTokenProvider:
+    """A function that returns an access token.
+
+    It is called before each attempt, and again after Kraken has refused what it returned, so it should hold on
+    to a token itself while that is good. A plain function runs in the event loop and should be quick.
+
+    Args:
+        function: Takes no arguments and returns a `str`, a `SecretStr` or an `AccessToken`, or an awaitable
+            of one.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        if not callable(function):
+            raise InvalidRequestError({"function": f"must be callable, not {type(function).__name__}"})
+        self._function = function
+
+    async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        """Call the function.
+
+        Raises:
+            AuthenticationError: It returned the token that Kraken has just refused.
+            InvalidRequestError: What it returned could not be a token.
+        """
+        token = to_access_token(await self._call())
+        return refuse_same_token(token, rejected, "the callback returned it again: have it get a new one")
+
+    async def _call(self) -> object:
+        made = self._function()
+        return await made if inspect.isawaitable(made) else made
+
+
+def to_access_token(token: object) -> AccessToken:
+    """Return what a user gave for a token as an `AccessToken`.
+
+    Raises:
+        InvalidRequestError: It could not be one.
+    """
+    if isinstance(token, AccessToken):
+        return token
+    # Masked at once, like there.
+    token = SecretStr(token) if isinstance(token, (str, SecretStr)) else type(token)
+    if isinstance(token, SecretStr):
+        return AccessToken(token)
+    raise InvalidRequestError({"token": f"must be a str or an AccessToken, not {token.__name__}"})
+
+
+def refuse_same_token(token: AccessToken, rejected: AccessToken | None, advice: str) -> AccessToken:
+    """Return *token*, unless it is the one that Kraken has just refused.
+
+    Raises:
+        AuthenticationError: It is.
+    """
+    if rejected is not None and token.value == rejected.value:
+        raise AuthenticationError(f"Kraken refused the access token, and {advice}", status=401)
+    return token

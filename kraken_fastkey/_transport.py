@@ -1,0 +1,288 @@
+"""Bytes out, bytes in, or a failure that is sorted. The one module of the client that touches aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import warnings
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import attrs
+from aiohttp.abc import AbstractStreamWriter
+
+from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outcome, TransportError
+from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._version import __version__
+from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
+
+__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url"]
+
+_MAX_CONNECTIONS: Final = 20
+_USER_AGENT: Final = f"kraken-fastkey/{__version__} aiohttp/{aiohttp.__version__}"
+_NEVER_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long one attempt may take, by phase, in seconds; each is more than 0, or `None` for no bound.
+
+    Args:
+        pool: Until a connection of the pool is free, and open.
+        connect: Until a new connection is open, TLS included.
+        read: Until the next bytes of the answer.
+        total: The whole attempt.
+
+    Raises:
+        InvalidRequestError: A number is out of its range.
+    """
+
+    pool: float | None = None
+    connect: float | None = 10.0
+    read: float | None = 30.0
+    total: float | None = 60.0
+
+    def __attrs_post_init__(self) -> None:
+        faults = {
+            f"timeout.{field.name}": "must be seconds, more than 0, or None for no bound"
+            for field in attrs.fields(Timeouts)
+            if not _is_bound(getattr(self, field.name))
+        }
+        if faults:
+            raise InvalidRequestError(faults)
+
+
+def _is_bound(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and math.isfinite(value)
+
+
+class Transport(Protocol):
+    """What carries requests. A simulated network may take aiohttp's place."""
+
+    async def send(self, request: WireRequest, authorization: SecretStr, within: float | None) -> WireResponse:
+        """Send one request, once, and return the answer, whatever it is.
+
+        Args:
+            request: The request.
+            authorization: The `Authorization` header's value.
+            within: How many seconds there are for all of it; `None` for no bound but the transport's own.
+
+        Raises:
+            TransportError: There was no answer; `outcome` says whether the request may have been carried out.
+            ClientClosedError: The transport is closed, or belongs to another event loop.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what the transport has opened."""
+        ...
+
+
+def check_base_url(base_url: str) -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        InvalidRequestError: It is not https, nor http to a loopback address; or has more than host, port and path.
+    """
+    fault = _base_url_fault(base_url)
+    if fault:
+        raise InvalidRequestError({"base_url": fault})
+    return base_url.rstrip("/")
+
+
+def _base_url_fault(base_url: str) -> str | None:
+    if not isinstance(base_url, str):
+        return f"must be a str, not {type(base_url).__name__}"
+    if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
+        return "must be plain ASCII without spaces: write a host's name in its xn-- form"
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is no URL"
+    if "@" in parts.netloc:
+        return "must not hold credentials"
+    if "?" in base_url or "#" in base_url:
+        return "must end with its path: no query and no fragment"
+    if not host or parts.scheme not in {"https", "http"}:
+        return "must be an https URL, such as 'https://api.kraken.com/oauth'"
+    if parts.scheme == "http" and not _is_loopback(host):
+        return f"would send the access token in clear to {host}: use https (plain http is for loopback alone)"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _OneShotPayload(aiohttp.BytesPayload):
+    """A body that goes out once, and knows whether it did.
+
+    aiohttp sends PUT and DELETE a second time, unasked, when a kept-alive connection turns out to be closed.
+    """
+
+    sent = False
+
+    @property
+    def consumed(self) -> bool:
+        """Whether it has gone out; aiohttp does not repeat a request then."""
+        return self.sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body; called by aiohttp right before anything of the request leaves."""
+        if self.sent:
+            raise ConnectionAbortedError("not sent a second time")
+        self.sent = True
+        await super().write_with_length(writer, content_length)
+
+
+class AiohttpTransport:
+    """Requests by aiohttp.
+
+    Args:
+        base_url: What each path is appended to, checked.
+        session: A session to use and never to close; without one, one is opened at the first request.
+        timeouts: How long one attempt may take.
+    """
+
+    def __init__(self, base_url: str, session: aiohttp.ClientSession | None, timeouts: Timeouts) -> None:
+        self._base_url = base_url
+        self._session = session
+        self._owns_session = session is None
+        self._timeouts = timeouts
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    async def send(self, request: WireRequest, authorization: SecretStr, within: float | None) -> WireResponse:
+        """Send one request, once, and return the answer; see `Transport`."""
+        session = self._get_session()
+        payload = _OneShotPayload(request.body, content_type=request.headers["Content-Type"]) if request.body else None
+        try:
+            async with session.request(
+                request.method,
+                self._base_url + request.path,
+                data=payload,
+                headers={
+                    **request.headers,
+                    "User-Agent": _USER_AGENT,
+                    # Unmasked here and in no variable, so that no frame of ours shows it.
+                    "Authorization": authorization.get_secret_value(),
+                },
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=self._client_timeout(within),
+            ) as response:
+                headers: dict[str, str] = {}
+                for name, value in response.headers.items():
+                    headers.setdefault(name.lower(), value)
+                return WireResponse(response.status, headers, *await _read(response.content))
+        except Exception as error:  # noqa: BLE001  # whatever aiohttp may raise, nothing of it gets out
+            failure = _sort(error, sent=payload is None or payload.sent)
+        except BaseException as error:  # noqa: BLE001  # raised again
+            # A cancellation goes on as it is, but without aiohttp's frames: their locals hold the headers.
+            error.__context__ = None
+            raise error.with_traceback(None)  # noqa: B904  # its context would be itself
+        # Out of the except block, so that aiohttp's exception is not its context.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the session, if it is ours."""
+        self._closed = True
+        if self._owns_session and self._session is not None:
+            await self._session.close()
+
+    def _get_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise ClientClosedError("the client is closed: open a new one")
+        if self._loop not in {None, loop}:
+            raise ClientClosedError("the client belongs to another event loop: open one client in each loop")
+        self._loop = loop
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS),
+                # No cookie of one account may travel with another's request.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        if self._session.closed:
+            raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
+        return self._session
+
+    def _client_timeout(self, within: float | None) -> aiohttp.ClientTimeout:
+        bounds = [bound for bound in (self._timeouts.total, within) if bound is not None]
+        return aiohttp.ClientTimeout(
+            total=min(bounds, default=None),
+            connect=self._timeouts.pool,
+            sock_connect=self._timeouts.connect,
+            sock_read=self._timeouts.read,
+            # aiohttp rounds longer bounds up to whole seconds, past the deadline.
+            ceil_threshold=math.inf,
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_owns_session", False) and self._session is not None and not self._session.closed:
+            warnings.warn(
+                "a FastKeyClient was dropped without being closed: use it in an `async with`, or await its aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+
+
+async def _read(content: aiohttp.StreamReader) -> tuple[bytes, Completeness]:
+    body = bytearray()
+    try:
+        while chunk := await content.readany():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                return bytes(body[:MAX_ANSWER_BYTES]), "too_large"
+    except (aiohttp.ClientError, OSError):
+        # The status has arrived, and may say enough. TimeoutError is an OSError, too.
+        return bytes(body), "cut_off"
+    return bytes(body), "complete"
+
+
+def _sort(error: Exception, *, sent: bool) -> TransportError:
+    outcome: Outcome = "not_sent" if isinstance(error, _NEVER_SENT) or not sent else "unknown"
+    advice = (
+        "Nothing was sent: check the network, and base_url"
+        if outcome == "not_sent"
+        else "Whether Kraken has carried it out is not known"
+    )
+    return TransportError(f"{_describe(error)}. {advice}.", outcome=outcome)
+
+
+def _describe(error: Exception) -> str:
+    """Say what happened without quoting aiohttp, whose texts and arguments may hold anything."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name of {error.host} could not be looked up"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the TLS certificate of {error.host} was not accepted"
+        case aiohttp.ClientConnectorError():
+            reason = error.os_error.strerror or type(error.os_error).__name__
+            return f"no connection to {error.host}: {reason}"
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in the time allowed"
+        case TimeoutError():
+            return "no answer in the time allowed"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed before an answer came"
+        case aiohttp.ClientOSError():
+            return f"the connection was lost: {error.strerror or type(error).__name__}"
+        case _:
+            return f"the request failed with {type(error).__name__}"

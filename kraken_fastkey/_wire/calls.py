@@ -1,0 +1,175 @@
+"""Each method of the API as a call: the request's bytes, and how its answer is read.
+
+Paths, bodies and answers are those of Kraken's OpenAPI description, `paths`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from kraken_fastkey._errors import InvalidRequestError
+from kraken_fastkey._frozendict import FrozenDict
+from kraken_fastkey._models import (
+    CreateKeyRequest,
+    FastApiKey,
+    KeyInfo,
+    UpdateKeyRequest,
+    UserInfo,
+    resolve_times,
+)
+from kraken_fastkey._validation import FieldError, check_name
+from kraken_fastkey._wire.converter import Faults, structure
+from kraken_fastkey._wire.http import WireRequest
+
+__all__ = ["LIST_PATHS", "Call", "create_key", "delete_key", "get_user_info", "list_keys", "update_key"]
+
+_T = TypeVar("_T")
+_PATH: Final = "/fast-api-key"
+LIST_PATHS: Final = ("/fast-api-keys", "/fast-api-key")
+"""Where the keys may be listed: today's address first, then that of the OpenAPI description."""
+
+
+@attrs.frozen(kw_only=True)
+class Call(Generic[_T]):
+    """One call of the API, before any attempt at it.
+
+    Attributes:
+        operation: The client's method.
+        request: What to send.
+        read_result: Makes the answer's `result` an object; `None` stands for one that is null or left out.
+        needs_result: Whether a successful answer must have a `result` field.
+        repeatable: Whether it may be sent again when its outcome is unknown.
+        api_key_name: The key that it creates or changes, where it does.
+        when_gone: What to return if an attempt finds nothing to do, where an earlier one may have done it.
+    """
+
+    operation: str
+    request: WireRequest
+    read_result: Callable[[Any], _T | Faults]
+    needs_result: bool = True
+    repeatable: bool = True
+    api_key_name: str | None = None
+    when_gone: Callable[[], _T] | None = None
+
+
+def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
+    """Return the call that creates a key.
+
+    Raises:
+        InvalidRequestError: A time in the request has passed since it was made.
+    """
+    name = request.api_key_name
+
+    def read(result: Any) -> FastApiKey | Faults:
+        # The name is known without the answer; to lose a secret for want of it would be absurd.
+        named = {**result, "api_key_name": result.get("api_key_name") or name} if isinstance(result, dict) else result
+        return structure(named, FastApiKey, "$.result")
+
+    body = {"api_key_name": name, **_parameters(request, now)}
+    if not request.ip_allowlist:
+        body.pop("ip_allowlist", None)
+    return Call(
+        operation="create_key",
+        request=_with_body("POST", body),
+        read_result=read,
+        repeatable=False,
+        api_key_name=name,
+    )
+
+
+def update_key(request: UpdateKeyRequest, now: float) -> Call[None]:
+    """Return the call that changes a key.
+
+    Raises:
+        InvalidRequestError: A time in the request has passed since it was made.
+    """
+    body: dict[str, Any] = {"api_key_name": request.api_key_name}
+    if request.new_api_key_name is not None:
+        body["new_api_key_name"] = request.new_api_key_name
+    return Call(
+        operation="update_key",
+        request=_with_body("PUT", body | _parameters(request, now)),
+        read_result=_read_done,
+        needs_result=False,
+        repeatable=False,
+        api_key_name=request.api_key_name,
+    )
+
+
+def delete_key(api_key_name: str) -> Call[None]:
+    """Return the call that deletes a key.
+
+    Raises:
+        InvalidRequestError: The name could be no key's.
+    """
+    try:
+        check_name(api_key_name)
+    except FieldError as error:
+        fault = str(error)
+    else:
+        return Call(
+            operation="delete_key",
+            request=_with_body("DELETE", {"api_key_name": api_key_name}),
+            read_result=_read_done,
+            needs_result=False,
+            api_key_name=api_key_name,
+            when_gone=lambda: None,
+        )
+    raise InvalidRequestError({"api_key_name": fault})
+
+
+def list_keys(path: str) -> Call[tuple[KeyInfo, ...]]:
+    """Return the call that lists the keys, at one of `LIST_PATHS`."""
+    return Call(operation="list_keys", request=_without_body(path), read_result=_read_keys)
+
+
+def get_user_info() -> Call[UserInfo]:
+    """Return the call that tells whose account it is."""
+    return Call(operation="get_user_info", request=_without_body("/userinfo"), read_result=_read_user)
+
+
+def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if request.ip_allowlist is not None:
+        body["ip_allowlist"] = list(request.ip_allowlist)
+    if request.nonce_window is not None:
+        body["nonce_window"] = request.nonce_window
+    if request.permissions is not None:
+        body["permissions"] = request.permissions.flags()
+    return body | resolve_times(request, now)
+
+
+_ACCEPT: Final = {
+    "Accept": "application/json",
+    # Answers are small; what is not compressed cannot be a bomb.
+    "Accept-Encoding": "identity",
+}
+
+
+def _with_body(method: str, body: dict[str, Any]) -> WireRequest:
+    headers = FrozenDict(_ACCEPT | {"Content-Type": "application/json"})
+    return WireRequest(method, _PATH, headers, json.dumps(body, separators=(",", ":")).encode("ascii"))
+
+
+def _without_body(path: str) -> WireRequest:
+    return WireRequest("GET", path, FrozenDict(_ACCEPT))
+
+
+def _read_done(result: Any) -> Faults | None:
+    # Kraken describes `true` as the default, so a null or a missing result is one, too.
+    return None if result is None or result is True else Faults(("$.result: must be true",))
+
+
+def _read_keys(result: Any) -> tuple[KeyInfo, ...] | Faults:
+    entries = [] if result is None else result
+    if isinstance(entries, list):
+        entries = [entry for entry in entries if entry is not None]
+    return structure(entries, tuple[KeyInfo, ...], "$.result")
+
+
+def _read_user(result: Any) -> UserInfo | Faults:
+    return structure({} if result is None else result, UserInfo, "$.result")

@@ -1,0 +1,88 @@
+"""An HTTP message as plain values, and the two headers that we read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
+
+import attrs
+
+__all__ = ["MAX_ANSWER_BYTES", "Completeness", "WireRequest", "WireResponse", "parse_retry_after"]
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""An answer of more bytes than this is not read to its end."""
+
+Completeness = Literal["complete", "cut_off", "too_large"]
+
+
+@attrs.frozen
+class WireRequest:
+    """A request as bytes, all but the `Authorization` header, which is the transport's to add.
+
+    Attributes:
+        method: The HTTP method.
+        path: What follows the base URL, with its leading slash.
+        headers: Header fields, none of them secret.
+        body: The content, empty if there is none.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+@attrs.frozen
+class WireResponse:
+    """An answer as bytes.
+
+    Attributes:
+        status: The HTTP status code.
+        headers: Header fields, names in lower case.
+        body: The content, decoded if it was compressed; at most `MAX_ANSWER_BYTES` of it.
+        completeness: Whether the body is all there.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    completeness: Completeness = "complete"
+
+    @property
+    def media_type(self) -> str:
+        """The media type without parameters, in lower case; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()[:100]
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return how many seconds an answer asks to wait (RFC 9110, section 10.2.3).
+
+    A date counts from the server's own `Date`, if it sent one, so that a wrong clock here does no harm.
+    A date that has passed means now. What is negative or makes no sense is as good as absent.
+
+    Args:
+        headers: The answer's headers, names in lower case.
+        now: The present, in Unix seconds.
+    """
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text, re.ASCII):
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    moment = _parse_date(text)
+    if moment is None:
+        return None
+    server_now = _parse_date(headers.get("date", ""))
+    return max(0.0, moment - (now if server_now is None else server_now))
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        # IndexError, too: the standard library trips over some malformed dates.
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
