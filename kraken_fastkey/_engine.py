@@ -122,6 +122,7 @@ class Engine:
                 token = await provider.get_token(rejected=refused)
             if not isinstance(token, AccessToken):
                 kind = type(token).__name__
+                del token  # if it is a bare string, it must not be in the traceback's locals
                 error = TokenUnavailableError(f"{name}.get_token() must return an AccessToken, and returned a {kind}")
             elif token.value not in progress.rejected:
                 return token

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, ClassVar, Final, Self, cast
@@ -44,12 +44,7 @@ AllowlistEntry = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
 _SCOPE_PREFIX: Final = "account.fast-api-key:"
 _CALL_SCOPES: Final = frozenset({"read", "write", "multiple"})  # they allow calls, not what a key may do
-_CHECK: Final = "kraken_fastkey.check"
-
-
-def _checked(check: Callable[[object], object], **options: Any) -> Any:
-    """Declare a field whose faults are collected, not raised one by one."""
-    return attrs.field(metadata={_CHECK: check}, **options)
+_CHECK: Final = "kraken_fastkey.check"  # a field's faults are collected, not raised one by one
 
 
 def _collect_faults(instance: Any) -> dict[str, str]:
@@ -86,8 +81,7 @@ def _check_extra(value: object) -> FrozenDict[bool]:
     return FrozenDict(value)
 
 
-def _flag() -> bool | None:
-    return cast("bool | None", _checked(_check_flag, default=None))
+_FLAG: Final = {_CHECK: _check_flag}
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -127,18 +121,18 @@ class Permissions:
     )
     """The ten documented flags."""
 
-    export_data: bool | None = _flag()
-    funds_add: bool | None = _flag()
-    funds_earn: bool | None = _flag()
-    funds_query: bool | None = _flag()
-    funds_withdraw: bool | None = _flag()
-    ledger_query: bool | None = _flag()
-    trades_close: bool | None = _flag()
-    trades_modify: bool | None = _flag()
-    trades_query_closed: bool | None = _flag()
-    trades_query_open: bool | None = _flag()
+    export_data: bool | None = attrs.field(default=None, metadata=_FLAG)
+    funds_add: bool | None = attrs.field(default=None, metadata=_FLAG)
+    funds_earn: bool | None = attrs.field(default=None, metadata=_FLAG)
+    funds_query: bool | None = attrs.field(default=None, metadata=_FLAG)
+    funds_withdraw: bool | None = attrs.field(default=None, metadata=_FLAG)
+    ledger_query: bool | None = attrs.field(default=None, metadata=_FLAG)
+    trades_close: bool | None = attrs.field(default=None, metadata=_FLAG)
+    trades_modify: bool | None = attrs.field(default=None, metadata=_FLAG)
+    trades_query_closed: bool | None = attrs.field(default=None, metadata=_FLAG)
+    trades_query_open: bool | None = attrs.field(default=None, metadata=_FLAG)
     # A dict has no hash; equal objects still hash alike without it.
-    extra: Mapping[str, bool] = _checked(_check_extra, factory=FrozenDict, hash=False)
+    extra: Mapping[str, bool] = attrs.field(factory=FrozenDict, hash=False, metadata={_CHECK: _check_extra})
 
     def __repr__(self) -> str:
         return f"Permissions({', '.join(f'{name}={flag}' for name, flag in self.flags().items())})"
@@ -183,9 +177,14 @@ class Permissions:
         names = {s.removeprefix(_SCOPE_PREFIX) for s in given if s.startswith(_SCOPE_PREFIX)} - _CALL_SCOPES
         return cls.only(*sorted(name.replace("-", "_") for name in names))
 
+    @property
+    def granted(self) -> frozenset[str]:
+        """The names of the flags that are `True`."""
+        return frozenset(name for name, flag in self.flags().items() if flag)
+
     def scopes(self) -> frozenset[str]:
         """Return the OAuth scopes that granting these flags takes, one for each that is `True`."""
-        return frozenset(_SCOPE_PREFIX + name.replace("_", "-") for name, flag in self.flags().items() if flag)
+        return frozenset(_SCOPE_PREFIX + name.replace("_", "-") for name in self.granted)
 
     def flags(self) -> dict[str, bool]:
         """Return the flags that are set, `True` or `False`, by name; `extra` among them."""
@@ -215,6 +214,13 @@ def _generate_name() -> str:
     return f"fastkey-{secrets.token_hex(12)}"
 
 
+_NAME: Final = {_CHECK: check_name}
+_PERMISSIONS: Final = {_CHECK: _check_permissions}
+_ALLOWLIST: Final = {_CHECK: check_allowlist}
+_NONCE_WINDOW: Final = {_CHECK: check_nonce_window}
+_TIME: Final = {_CHECK: check_time}
+
+
 def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
     now = time.time()
     faults = _collect_faults(request)
@@ -223,7 +229,7 @@ def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
         raise InvalidRequestError(faults)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class CreateKeyRequest:
     """A key to create. What is left out is not sent.
 
@@ -245,18 +251,18 @@ class CreateKeyRequest:
         InvalidRequestError: Anything is wrong; `faults` tells all of it at once, by field.
     """
 
-    api_key_name: str = _checked(check_name, factory=_generate_name, kw_only=False)
-    permissions: Permissions | None = _checked(_check_permissions, default=None)
-    ip_allowlist: tuple[str, ...] = _checked(check_allowlist, default=(), converter=_to_entries)
-    nonce_window: int | None = _checked(check_nonce_window, default=None)
-    query_from: Time | None = _checked(check_time, default=None)
-    query_to: Time | None = _checked(check_time, default=None)
-    valid_until: Time | None = _checked(check_time, default=None)
+    api_key_name: str = attrs.field(factory=_generate_name, metadata=_NAME)
+    permissions: Permissions | None = attrs.field(default=None, kw_only=True, metadata=_PERMISSIONS)
+    ip_allowlist: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_to_entries, metadata=_ALLOWLIST)
+    nonce_window: int | None = attrs.field(default=None, kw_only=True, metadata=_NONCE_WINDOW)
+    query_from: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
+    query_to: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
+    valid_until: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
 
     __attrs_post_init__ = _check_request
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class UpdateKeyRequest:
     """A change to a key. Only what is set is sent, so what is left out stays as it is.
 
@@ -276,14 +282,16 @@ class UpdateKeyRequest:
         InvalidRequestError: Anything is wrong; `faults` tells all of it at once, by field.
     """
 
-    api_key_name: str = _checked(check_name, kw_only=False)
-    new_api_key_name: str | None = _checked(check_name, default=None)
-    permissions: Permissions | None = _checked(_check_permissions, default=None)
-    ip_allowlist: tuple[str, ...] | None = _checked(check_allowlist, default=None, converter=_to_entries_or_none)
-    nonce_window: int | None = _checked(check_nonce_window, default=None)
-    query_from: Time | None = _checked(check_time, default=None)
-    query_to: Time | None = _checked(check_time, default=None)
-    valid_until: Time | None = _checked(check_time, default=None)
+    api_key_name: str = attrs.field(metadata=_NAME)
+    new_api_key_name: str | None = attrs.field(default=None, kw_only=True, metadata=_NAME)
+    permissions: Permissions | None = attrs.field(default=None, kw_only=True, metadata=_PERMISSIONS)
+    ip_allowlist: tuple[str, ...] | None = attrs.field(
+        default=None, kw_only=True, converter=_to_entries_or_none, metadata=_ALLOWLIST
+    )
+    nonce_window: int | None = attrs.field(default=None, kw_only=True, metadata=_NONCE_WINDOW)
+    query_from: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
+    query_to: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
+    valid_until: Time | None = attrs.field(default=None, kw_only=True, metadata=_TIME)
 
     __attrs_post_init__ = _check_request
 

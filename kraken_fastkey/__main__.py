@@ -1,0 +1,8 @@
+"""`python -m kraken_fastkey`."""
+
+import sys
+
+from kraken_fastkey.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""An embedded Kraken for tests: real HTTP on loopback, Kraken's rules, faults on demand.
+
+It is written from Kraken's published description and shares no code with the client, so that a misreading on
+one side is caught by the other.
+"""
+
+from kraken_fastkey.sandbox._account import SandboxKey
+from kraken_fastkey.sandbox._faults import Answer, Disconnect, Fault, Faults, Hang, PendingFault, Truncate
+from kraken_fastkey.sandbox._recording import RecordedRequest
+from kraken_fastkey.sandbox._server import KrakenSandbox
+
+__all__ = [
+    "Answer",
+    "Disconnect",
+    "Fault",
+    "Faults",
+    "Hang",
+    "KrakenSandbox",
+    "PendingFault",
+    "RecordedRequest",
+    "SandboxKey",
+    "Truncate",
+]

@@ -1,0 +1,152 @@
+"""One account's Fast API keys: their names, their number, their lives. Pure rules: no HTTP, no clock."""
+
+import base64
+import random
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import attrs
+
+from kraken_fastkey.sandbox._refusal import TOO_MANY_KEYS, RefusalError, invalid
+from kraken_fastkey.sandbox._validation import KeyFields, Number, span_is_empty
+
+OAUTH_CLIENT: Final = "kraken-sandbox-client"
+
+
+def _frozen(flags: Mapping[str, bool]) -> Mapping[str, bool]:
+    return MappingProxyType(dict(flags))
+
+
+@attrs.frozen(kw_only=True)
+class SandboxKey:
+    """A key that exists in the sandbox's account, as it was when it was asked for.
+
+    Attributes:
+        api_key_name: The key's name, 1 to 32 characters, unique in the account.
+        api_key: The public half, 56 characters.
+        secret: The private half: base64 of 64 bytes. No repr shows it.
+        created_time: When it was created: digits of Unix seconds, as Kraken's answers say it.
+        modified_time: When it was last updated, likewise.
+        ip_allowlist: The addresses and networks that may use it; empty: every address.
+        nonce_window: How far below the highest nonce one may come, in nonces, 0 to 2**64 - 1.
+        permissions: The flags that were set, true or false, as they were sent.
+        query_from: Unix seconds before which nothing can be queried; 0: no restriction.
+        query_to: Unix seconds after which nothing can be queried; 0: no restriction.
+        valid_until: Unix seconds of its expiry; 0: none.
+        last_used: Unix seconds; 0, since nothing in the sandbox uses a key.
+        nonce: The highest nonce seen; 0, likewise.
+        oauth_client: The OAuth app that made it.
+        purpose: Always ``"standard"``.
+    """
+
+    api_key_name: str
+    api_key: str
+    secret: str = attrs.field(repr=False)
+    created_time: str
+    modified_time: str
+    ip_allowlist: tuple[str, ...] = ()
+    nonce_window: Number = 0
+    permissions: Mapping[str, bool] = attrs.field(factory=dict[str, bool], converter=_frozen)
+    query_from: Number = 0
+    query_to: Number = 0
+    valid_until: Number = 0
+    last_used: Number = 0
+    nonce: Number = 0
+    oauth_client: str = OAUTH_CLIENT
+    purpose: str = "standard"
+
+    @property
+    def id(self) -> str:
+        """The name in Kraken's modified base64: ``_`` and ``,`` stand for ``+`` and ``/``, ``-`` pads."""
+        return base64.b64encode(self.api_key_name.encode(), altchars=b"_,").decode().replace("=", "-")
+
+
+class Account:
+    """The keys of one account.
+
+    Args:
+        rng: Where keys and secrets come from.
+        max_keys: How many keys the account may hold.
+    """
+
+    def __init__(self, rng: random.Random, max_keys: int) -> None:
+        self._rng = rng
+        self._max_keys = max_keys
+        self._keys: dict[str, SandboxKey] = {}
+
+    def listed(self) -> tuple[SandboxKey, ...]:
+        """Return the keys that exist, oldest first; an expired key exists until it is deleted.
+
+        Kraken does not say what becomes of an expired key. The sandbox keeps it: it is listed, it holds its
+        name, and it counts towards the limit.
+        """
+        return tuple(self._keys.values())
+
+    def create(self, fields: KeyFields, now: float) -> SandboxKey:
+        """Create a key and return it.
+
+        Raises:
+            RefusalError: if the name is in use (Kraken documents no code for that: the words are the
+                sandbox's own), or if the account holds as many keys as it may.
+        """
+        if fields.api_key_name in self._keys:
+            raise RefusalError(invalid("api_key_name already in use"))
+        if len(self._keys) >= self._max_keys:
+            raise RefusalError(TOO_MANY_KEYS)
+        key = SandboxKey(
+            api_key_name=fields.api_key_name,
+            api_key=base64.b64encode(self._rng.randbytes(42)).decode(),
+            secret=base64.b64encode(self._rng.randbytes(64)).decode(),
+            created_time=_digits(now),
+            modified_time=_digits(now),
+            **_sent(fields),
+        )
+        self._keys[key.api_key_name] = key
+        return key
+
+    def update(self, fields: KeyFields, now: float) -> None:
+        """Change what is sent and nothing else; a permission that is not sent keeps its flag.
+
+        Raises:
+            RefusalError: if there is no such key, if the new name is another key's, or if the key would end
+                with ``query_from`` later than ``query_to``.
+        """
+        old = self._find(fields.api_key_name)
+        name = fields.new_api_key_name or old.api_key_name
+        if name != old.api_key_name and name in self._keys:
+            raise RefusalError(invalid("new_api_key_name already in use"))
+        changes = _sent(fields)
+        if fields.permissions is not None:
+            changes["permissions"] = {**old.permissions, **fields.permissions}
+        new = attrs.evolve(old, api_key_name=name, modified_time=_digits(now), **changes)
+        if span_is_empty(new.query_from, new.query_to):
+            raise RefusalError(invalid("query_from"))
+        # Rebuilt, so that a renamed key keeps its place.
+        self._keys = {key.api_key_name: key for key in (new if key is old else key for key in self.listed())}
+
+    def delete(self, fields: KeyFields) -> None:
+        """Delete a key.
+
+        Raises:
+            RefusalError: if there is no such key.
+        """
+        del self._keys[self._find(fields.api_key_name).api_key_name]
+
+    def _find(self, name: str) -> SandboxKey:
+        try:
+            return self._keys[name]
+        except KeyError:
+            raise RefusalError(invalid("api_key_name not found")) from None
+
+
+def _digits(now: float) -> str:
+    return str(int(now))
+
+
+_CHANGEABLE = ("ip_allowlist", "nonce_window", "permissions", "query_from", "query_to", "valid_until")
+
+
+def _sent(fields: KeyFields) -> dict[str, Any]:
+    sent = ((name, getattr(fields, name)) for name in _CHANGEABLE)
+    return {name: value for name, value in sent if value is not None}

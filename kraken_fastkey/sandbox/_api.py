@@ -1,0 +1,192 @@
+"""What each operation answers: a request's parts in, an answer's parts out. No I/O."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final
+
+import attrs
+
+from kraken_fastkey.sandbox._account import Account, SandboxKey
+from kraken_fastkey.sandbox._refusal import PERMISSION_DENIED, UNKNOWN_METHOD, RefusalError
+from kraken_fastkey.sandbox._scopes import READ, USER_INFO, WRITE, scope_of
+from kraken_fastkey.sandbox._tokens import TokenBook
+from kraken_fastkey.sandbox._validation import (
+    KeyFields,
+    check_create,
+    check_delete,
+    check_update,
+    read_object,
+)
+
+REQUIRED_SCOPES: Final[Mapping[str, str]] = {
+    "create_key": WRITE,
+    "update_key": WRITE,
+    "delete_key": WRITE,
+    "list_keys": READ,
+    "get_user_info": USER_INFO,
+}
+
+# RFC 6750 section 2.1; the scheme's name matches in any case (RFC 9110 section 11.1).
+_BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
+
+
+@attrs.frozen
+class Reply:
+    """An answer before it is sent.
+
+    Attributes:
+        status: The HTTP status.
+        content: What the body says, to be sent as JSON.
+        headers: Headers besides those that every answer has.
+    """
+
+    status: int
+    content: Mapping[str, object]
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    media_type: ClassVar[str] = "application/json"
+
+    def rendered(self) -> bytes:
+        """Return the body's bytes."""
+        return json.dumps(self.content).encode()
+
+
+@attrs.frozen
+class Call:
+    """The parts of a request that an operation depends on.
+
+    Attributes:
+        operation: The operation's name.
+        authorization: The values of all ``Authorization`` headers.
+        media_type: The body's media type, lower case, without parameters.
+        body: The body.
+    """
+
+    operation: str
+    authorization: Sequence[str] = attrs.field(repr=False)
+    media_type: str
+    body: bytes = attrs.field(repr=False)
+
+
+def kraken_error(status: int, *codes: str) -> Reply:
+    """Return an error in Kraken's own shape; Kraken itself sends most of them with status 200."""
+    return Reply(status, {"error": list(codes)})
+
+
+def unknown_method() -> Reply:
+    """Return the answer to a request that is no operation."""
+    return kraken_error(404, UNKNOWN_METHOD)
+
+
+class KrakenApi:
+    """The five operations on one account.
+
+    Args:
+        account: The keys.
+        tokens: The access tokens.
+        clock: Gives the time in Unix seconds.
+        user_info: What `get_user_info` tells: ``email`` and ``iban``.
+    """
+
+    def __init__(
+        self, account: Account, tokens: TokenBook, clock: Callable[[], float], user_info: Mapping[str, str]
+    ) -> None:
+        self._account = account
+        self._tokens = tokens
+        self._clock = clock
+        self._user_info = user_info
+        self._writes = {"create_key": self._create, "update_key": self._update, "delete_key": self._delete}
+
+    def answer(self, call: Call) -> Reply:
+        """Carry out a call, and return its answer; the token is looked at before the body is."""
+        scopes = self._scopes_of(call.authorization)
+        if scopes is None:
+            return _unauthorized()
+        required = REQUIRED_SCOPES[call.operation]
+        if required not in scopes:
+            return _insufficient_scope(required)
+        try:
+            return Reply(200, {"result": self._result(call, scopes)})
+        except RefusalError as refusal:
+            return kraken_error(200, *refusal.codes)
+
+    def _scopes_of(self, authorization: Sequence[str]) -> frozenset[str] | None:
+        match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
+        return self._tokens.scopes_of(match[1]) if match else None
+
+    def _result(self, call: Call, scopes: frozenset[str]) -> object:
+        if call.operation == "list_keys":
+            return [_describe(key) for key in self._account.listed()]
+        if call.operation == "get_user_info":
+            return self._user_info
+        return self._writes[call.operation](read_object(call.media_type, call.body), scopes)
+
+    def _create(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+        now = self._clock()
+        fields = check_create(body, now)
+        _check_permissions(fields, scopes)
+        key = self._account.create(fields, now)
+        return {"secret": key.secret, "api_key": key.api_key, **_describe(key)}
+
+    def _update(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+        now = self._clock()
+        fields = check_update(body, now)
+        _check_permissions(fields, scopes)
+        self._account.update(fields, now)
+        return True
+
+    def _delete(self, body: Mapping[str, object], _scopes: frozenset[str]) -> object:
+        self._account.delete(check_delete(body, self._clock()))
+        return True
+
+
+def _check_permissions(fields: KeyFields, scopes: frozenset[str]) -> None:
+    """Refuse permissions that the user did not grant to the app: each that is set true needs its scope."""
+    wanted = {scope_of(name) for name, flag in (fields.permissions or {}).items() if flag}
+    if not wanted <= scopes:
+        raise RefusalError(PERMISSION_DENIED)
+
+
+def _describe(key: SandboxKey) -> dict[str, object]:
+    """Return what an answer says of a key that has been told its secret before."""
+    return {
+        "api_key_name": key.api_key_name,
+        "created_time": key.created_time,
+        "id": key.id,
+        "ip_allowlist": list(key.ip_allowlist),
+        "last_used": key.last_used,
+        "modified_time": key.modified_time,
+        "nonce": key.nonce,
+        "nonce_window": key.nonce_window,
+        "oauth_client": key.oauth_client,
+        "permissions": dict(key.permissions),
+        "purpose": key.purpose,
+        "query_from": key.query_from,
+        "query_to": key.query_to,
+        "valid_until": key.valid_until,
+    }
+
+
+def _unauthorized() -> Reply:
+    """Return the answer to a token that does not count, for whatever reason (RFC 6750 section 3)."""
+    return Reply(
+        401,
+        {
+            "error": "invalid_token",
+            "error_description": "The access token is missing, malformed, unknown, expired or revoked",
+        },
+        {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+def _insufficient_scope(scope: str) -> Reply:
+    """Return the answer to a token that lacks the operation's own scope (RFC 6750 section 3.1)."""
+    return Reply(
+        403,
+        {
+            "error": "insufficient_scope",
+            "error_description": f"The access token lacks the scope {scope}",
+            "scope": scope,
+        },
+        {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+    )

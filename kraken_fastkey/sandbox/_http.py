@@ -1,0 +1,107 @@
+"""Real HTTP in front of the operations: requests are recorded, then answered, or spoilt by a fault."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from typing import NoReturn
+
+from aiohttp import web
+
+from kraken_fastkey.sandbox._api import Call, KrakenApi, Reply, unknown_method
+from kraken_fastkey.sandbox._faults import Answer, Disconnect, Faults, Hang, Truncate
+from kraken_fastkey.sandbox._openapi import describe_api
+from kraken_fastkey.sandbox._recording import RecordedRequest
+from kraken_fastkey.sandbox._routes import OPENAPI_PATH, operation_of
+
+
+class HttpFace:
+    """Answers aiohttp's requests.
+
+    Args:
+        api: The operations.
+        faults: What shall go wrong.
+        requests: The log that each request is appended to.
+        clock: Gives the time in Unix seconds, for the ``Date`` header.
+    """
+
+    def __init__(
+        self, api: KrakenApi, faults: Faults, requests: list[RecordedRequest], clock: Callable[[], float]
+    ) -> None:
+        self._api = api
+        self._faults = faults
+        self._requests = requests
+        self._clock = clock
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Record a request, read its body, and answer it or let its fault happen."""
+        record = RecordedRequest(
+            method=request.method,
+            path=request.path,
+            operation=operation_of(request.method, request.path),
+            query=request.query_string,
+            headers=request.headers,
+        )
+        self._requests.append(record)
+        # Taken on arrival, so that faults are dealt out in the log's order.
+        fault = None if record.operation is None else self._faults.take(record.operation)
+        # A body that is broken, or larger than aiohttp takes (1 MiB), is refused as an empty one is.
+        with suppress(web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
+            record.body = await request.read()
+        if fault is None:
+            return self._send(record, self._carry_out(request, record))
+        if isinstance(fault, Answer):
+            if fault.commit:
+                self._carry_out(request, record)
+            return self._send_instead(record, fault)
+        return await self._break_off(request, record, fault)
+
+    def _carry_out(self, request: web.BaseRequest, record: RecordedRequest) -> Reply:
+        if record.operation is None:
+            is_description = (record.method, record.path) == ("GET", OPENAPI_PATH)
+            return Reply(200, describe_api()) if is_description else unknown_method()
+        authorization = request.headers.getall("Authorization", [])
+        return self._api.answer(Call(record.operation, authorization, request.content_type, record.body))
+
+    def _send(self, record: RecordedRequest, reply: Reply) -> web.Response:
+        record.status = reply.status
+        return web.Response(
+            status=reply.status, body=reply.rendered(), headers=self._headers(reply.media_type, reply.headers)
+        )
+
+    def _send_instead(self, record: RecordedRequest, answer: Answer) -> web.Response:
+        record.status = answer.status
+        return web.Response(
+            status=answer.status,
+            body=answer.rendered(),
+            headers=self._headers(answer.media_type, answer.headers),
+        )
+
+    async def _break_off(
+        self, request: web.BaseRequest, record: RecordedRequest, fault: Disconnect | Truncate | Hang
+    ) -> NoReturn:
+        reply = self._carry_out(request, record) if fault.commit else None
+        if isinstance(fault, Truncate) and reply is not None:
+            await self._send_beginning(request, record, reply, fault.length)
+        if not isinstance(fault, Hang) and request.transport is not None:
+            # What was written is flushed first, unless the answer is to be missed altogether.
+            request.transport.close() if record.status else request.transport.abort()
+        # aiohttp cancels the handler when its connection is gone; the sandbox does so when it closes.
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets that event")
+
+    async def _send_beginning(
+        self, request: web.BaseRequest, record: RecordedRequest, reply: Reply, length: int
+    ) -> None:
+        body = reply.rendered()
+        response = web.StreamResponse(status=reply.status, headers=self._headers(reply.media_type, reply.headers))
+        response.content_length = len(body)
+        await response.prepare(request)
+        record.status = reply.status
+        await response.write(body[:length])
+
+    def _headers(self, media_type: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+        found = {"Date": formatdate(self._clock(), usegmt=True)}
+        if media_type is not None and "content-type" not in map(str.lower, headers):
+            found["Content-Type"] = media_type
+        return {**found, **headers}

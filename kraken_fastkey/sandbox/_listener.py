@@ -1,0 +1,148 @@
+"""A listening socket and its connections: opened, counted, closed without a remainder."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+Handle: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# As many as connect at once in a stress test, so that none of them waits for TCP to try again.
+_BACKLOG: Final = 4096
+# Only a bound: once its handlers are cancelled, a connection has nothing to wait for.
+_GRACE: Final = 5.0
+
+
+class Listener:
+    """Listens for HTTP, and can be closed and started again.
+
+    Args:
+        handle: Answers a request. It is cancelled when its client goes, or the listener closes.
+        host: The IP address to listen on.
+        port: The TCP port; 0: any free one, which is then kept.
+    """
+
+    def __init__(self, handle: Handle, host: str, port: int) -> None:
+        self._handle = handle
+        self._host = host
+        self._port = port
+        self._listening: asyncio.Server | None = None
+        self._connections: _Connections | None = None
+        self._tally = _Tally()
+
+    @property
+    def origin(self) -> str:
+        """The URL without a path.
+
+        Raises:
+            RuntimeError: if no port has been chosen yet.
+        """
+        if not self._port:
+            raise RuntimeError("the sandbox has not been started: it has no port yet")
+        return f"http://[{self._host}]:{self._port}" if ":" in self._host else f"http://{self._host}:{self._port}"
+
+    @property
+    def total_connections(self) -> int:
+        """How many connections have been accepted so far."""
+        return self._tally.total
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._tally.open)
+
+    @property
+    def peak_connections(self) -> int:
+        """How many connections have been open at once, at most."""
+        return self._tally.peak
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            RuntimeError: if it listens already.
+            OSError: if the port is taken.
+        """
+        if self._listening is not None:
+            raise RuntimeError("the sandbox has been started already")
+        connections = _Connections(self._handle, self._tally)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(connections, self._host, self._port, backlog=_BACKLOG)
+        self._connections = connections
+        self._port = self._listening.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Stop listening and drop every connection; does nothing if it is closed already."""
+        listening, connections = self._listening, self._connections
+        if listening is None or connections is None:
+            return
+        self._listening = self._connections = None
+        listening.close()
+        await connections.drop()
+        await listening.wait_closed()
+
+
+class _Tally:
+    """The connections of a listener, over all its lives."""
+
+    def __init__(self) -> None:
+        self.open: set[asyncio.Transport] = set()
+        self.total = 0
+        self.peak = 0
+
+    def add(self, transport: asyncio.Transport) -> None:
+        self.open.add(transport)
+        self.total += 1
+        self.peak = max(self.peak, len(self.open))
+
+
+class _Connections(web.Server):
+    """aiohttp's low-level server, which counts its connections and knows when the last one has gone."""
+
+    def __init__(self, handle: Handle, tally: _Tally) -> None:
+        super().__init__(self._run, handler_cancellation=True, access_log=None, auto_decompress=False)
+        self._handle = handle
+        self._tally = tally
+        self._transports: dict[RequestHandler, asyncio.Transport] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._transports[handler] = transport
+        self._tally.add(transport)
+        self._empty.clear()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._tally.open.discard(self._transports.pop(handler))
+        if not self._transports:
+            self._empty.set()
+
+    async def drop(self) -> None:
+        """Cancel the handlers, close the connections, and wait until both are gone."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self.pre_shutdown()
+        await asyncio.gather(*(connection.shutdown(_GRACE) for connection in self.connections))
+        for transport in self._transports.values():
+            transport.abort()
+        await self._empty.wait()
+        # aiohttp forgets a connection when its task has ended, a few steps later, and sets no event then.
+        while self.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def _run(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("aiohttp runs each handler in a task")
+        self._running.add(task)
+        try:
+            return await self._handle(request)
+        finally:
+            self._running.discard(task)

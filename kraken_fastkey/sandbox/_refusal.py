@@ -1,0 +1,25 @@
+"""How the sandbox's rules say no."""
+
+
+class RefusalError(Exception):
+    """A call that is refused in Kraken's own words; nothing has been done.
+
+    Args:
+        *codes: Kraken's error strings, such as ``"EGeneral:Invalid arguments:valid_until"``; all faults of
+            the call at once.
+    """
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__(*codes)
+        self.codes = codes
+
+
+def invalid(detail: str) -> str:
+    """Return the error string for one faulty argument: a field's name, and a word more if it needs one."""
+    return f"{INVALID_ARGUMENTS}:{detail}"
+
+
+INVALID_ARGUMENTS = "EGeneral:Invalid arguments"
+PERMISSION_DENIED = "EGeneral:Permission denied"
+TOO_MANY_KEYS = "EAccount:Too many API keys"
+UNKNOWN_METHOD = "EGeneral:Unknown method"

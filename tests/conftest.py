@@ -1,0 +1,72 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import hypothesis
+import pytest
+from support import FakeTime, missing
+
+from kraken_fastkey import FastKeyClient, StaticTokenProvider, TokenProvider
+from kraken_fastkey.sandbox import KrakenSandbox
+
+# Runs are repeatable, and slow machines no failure.
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(name="fake_time")
+def _fake_time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture(name="sandbox")
+async def _sandbox() -> AsyncIterator[KrakenSandbox]:
+    async with KrakenSandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(name="make_client")
+async def _make_client(sandbox: KrakenSandbox, fake_time: FakeTime) -> AsyncIterator[Callable[..., FastKeyClient]]:
+    """Make clients of the sandbox that wait in no real time, and close them in the end."""
+    clients: list[FastKeyClient] = []
+
+    def make(token_provider: TokenProvider | None = None, **options: Any) -> FastKeyClient:
+        provider = StaticTokenProvider(sandbox.issue_token()) if token_provider is None else token_provider
+        client = FastKeyClient(provider, **{"base_url": sandbox.base_url, "_runtime": fake_time.runtime} | options)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture(name="client")
+async def _client(make_client: Callable[..., FastKeyClient]) -> FastKeyClient:
+    return make_client()
+
+
+@pytest.fixture(name="self_signed", scope="session")
+def _self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """Return a server's side of TLS with a certificate that nobody has signed."""
+    folder = tmp_path_factory.mktemp("tls")
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        missing("openssl")
+    subprocess.run(  # noqa: S603  # arguments of our own
+        [
+            *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
+            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
