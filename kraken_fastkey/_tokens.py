@@ -62,21 +62,28 @@ class AccessToken:
         kind = type(value).__name__
         value = SecretStr(value) if isinstance(value, (str, SecretStr)) else SecretStr("")
         faults: dict[str, str] = {}
-        if kind not in {"str", "SecretStr"} and not value:
-            faults["token"] = f"must be a str, not {kind}"
-        elif not value:
-            faults["token"] = "is empty"  # noqa: S105  # a fault, no password
-        elif not _TOKEN_CHARACTERS.issuperset(value.get_secret_value()):
-            faults["token"] = (  # likewise
-                "holds a space, a line break or another character that no access token has: "
-                "strip() it, if it was read from a file"
-            )
+        fault = _token_fault(kind, value)
+        if fault is not None:
+            faults["token"] = fault
         if expires_at is not None and (not isinstance(expires_at, datetime) or expires_at.utcoffset() is None):
             faults["expires_at"] = "must be a datetime with a time zone"
         if faults:
             raise InvalidRequestError(faults)
         granted = scopes.split() if isinstance(scopes, str) else scopes
         self.__attrs_init__(value, expires_at, None if granted is None else frozenset(granted))
+
+
+def _token_fault(kind: str, token: SecretStr) -> str | None:
+    if kind not in {"str", "SecretStr"} and not token:
+        return f"must be a str, not {kind}"
+    if not token:
+        return "is empty"
+    if not _TOKEN_CHARACTERS.issuperset(token.get_secret_value()):
+        return (
+            "holds a space, a line break or another character that no access token has: "
+            "strip() it, if it was read from a file"
+        )
+    return None
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+import aiohttp
 import pytest
 from support import TOKEN, FakeTime, RecordingProvider, assert_clean
 
@@ -74,7 +75,7 @@ FOR_GOOD: dict[str, tuple[Fault, type[ApiError]]] = {
 }
 
 
-def _cases(table: dict[str, Any]) -> Any:
+def _cases(table: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", table.values(), ids=table.keys())
 
 
@@ -167,7 +168,7 @@ async def test_what_was_refused_for_now_is_sent_again(
         "create_key": lambda: client.create_key(CreateKeyRequest("grid-bot")),
         "update_key": lambda: client.update_key(UpdateKeyRequest("grid-bot", nonce_window=5)),
         "delete_key": lambda: client.delete_key("grid-bot"),
-        "list_keys": lambda: client.list_keys(),
+        "list_keys": client.list_keys,
     }[operation]()
     assert [operation] * 4 == [request.operation for request in sandbox.requests]
     assert [0.25, 0.5, 1.0] == fake_time.sleeps
@@ -467,7 +468,6 @@ async def test_a_provider_s_fast_key_error_goes_through(make_client: MakeClient)
 
 async def test_a_provider_s_aiohttp_exception_is_kept_off(make_client: MakeClient, sandbox: KrakenSandbox) -> None:
     """aiohttp's exceptions hold the headers that were sent, so none becomes the cause, not even far down."""
-    import aiohttp
 
     async def ask_a_vault() -> str:
         try:
