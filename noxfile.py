@@ -1,0 +1,96 @@
+"""What is checked before a change goes in: `nox` runs all of it, `nox -s tests-3.11` a part."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "build"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = [
+    version
+    for version in nox.project.python_versions(PROJECT)
+    # Run, not looked up: a version manager may have a stand-in on the path for what is not there.
+    if shutil.which(f"python{version}") and subprocess.run([f"python{version}", "-V"], capture_output=True).returncode == 0
+]
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    session.install("--upgrade", "pip")
+    session.install(".", *(option for group in groups for option in ("--group", group)))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests, in Python's development mode."""
+    _install(session, "tests")
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and measure which branches they reach."""
+    _install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, and that everything has a docstring."""
+    _install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("interrogate", "-q", "kraken_fastkey", "tests", "noxfile.py")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, and that the public face has all of them."""
+    _install(session, "types", "dev")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", _python(session))
+    session.run("pyright", "--pythonpath", _python(session), "--verifytypes", "kraken_fastkey", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    _install(session, "docs")
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the sdist and the wheel, and use each from an empty environment with the core dependencies alone."""
+    session.install("--upgrade", "pip")
+    session.install("--group", "build")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", silent=True)
+    session.run("twine", "check", "--strict", *map(str, pathlib.Path("dist").iterdir()))
+    for package in sorted(pathlib.Path("dist").iterdir()):
+        with tempfile.TemporaryDirectory() as folder:
+            session.run("python", "-m", "venv", folder)
+            python = str(pathlib.Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+            session.run(python, "-m", "pip", "install", "--quiet", str(package.resolve()), external=True)
+            # From elsewhere, so that the package and not the checkout is imported.
+            with session.chdir(folder):
+                session.run(python, "-X", "dev", "-W", "error", "-m", "kraken_fastkey", "demo", external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what a call costs, against the sandbox."""
+    _install(session)
+    session.run("python", "bench/calls.py", *session.posargs)
+
+
+def _python(session: nox.Session) -> str:
+    return str(pathlib.Path(session.bin) / "python")
