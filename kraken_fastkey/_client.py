@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
-import aiohttp
 import attrs
 
 from kraken_fastkey import _wire
@@ -15,7 +14,10 @@ from kraken_fastkey._models import CreateKeyRequest, FastApiKey, KeyInfo, Update
 from kraken_fastkey._retry import RetryPolicy
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._tokens import TokenProvider
-from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url
+from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
+
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = ["DEFAULT_BASE_URL", "FastKeyClient"]
 
@@ -49,7 +51,7 @@ class FastKeyClient:
 
     Args:
         token_provider: Where the access tokens come from.
-        base_url: The API's address, without a slash at its end. https, or plain http to loopback.
+        base_url: The API's address. https, or plain http to loopback.
         session: An `aiohttp.ClientSession` to use; it is never closed. Without one, the client opens its own at
             the first request: up to 20 connections, no cookies, no proxies from the environment.
         retry: What is tried again, and when.
@@ -76,17 +78,16 @@ class FastKeyClient:
         faults: dict[str, str] = {}
         if not isinstance(token_provider, TokenProvider):
             faults["token_provider"] = _provider_fault(token_provider)
-        if session is not None and not isinstance(session, aiohttp.ClientSession):
-            faults["session"] = f"must be an aiohttp.ClientSession, not {type(session).__name__}"
         if not isinstance(retry, RetryPolicy):
             faults["retry"] = f"must be a RetryPolicy, not {type(retry).__name__}"
         if on_unknown_outcome != "raise":
             faults["on_unknown_outcome"] = "must be 'raise'"
         timeouts = _DEFAULT_TIMEOUTS
-        try:
-            base_url = check_base_url(base_url)
-        except InvalidRequestError as error:
-            faults |= error.faults
+        for check, value in ((check_base_url, base_url), (check_session, session)):
+            try:
+                check(value)
+            except InvalidRequestError as error:
+                faults |= error.faults
         try:
             timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(total=timeout)
         except InvalidRequestError:

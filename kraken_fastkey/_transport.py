@@ -18,7 +18,7 @@ from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._version import __version__
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
-__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url"]
+__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session"]
 
 _MAX_CONNECTIONS: Final = 20
 _USER_AGENT: Final = f"kraken-fastkey/{__version__} aiohttp/{aiohttp.__version__}"
@@ -88,8 +88,18 @@ class Transport(Protocol):
         ...
 
 
-def check_base_url(base_url: str) -> str:
-    """Return a base URL without a slash at its end.
+def check_session(session: object) -> None:
+    """Check what was passed for a session.
+
+    Raises:
+        InvalidRequestError: It is neither `None` nor an `aiohttp.ClientSession`.
+    """
+    if session is not None and not isinstance(session, aiohttp.ClientSession):
+        raise InvalidRequestError({"session": f"must be an aiohttp.ClientSession, not {type(session).__name__}"})
+
+
+def check_base_url(base_url: object) -> None:
+    """Check what was passed for a base URL.
 
     Raises:
         InvalidRequestError: It is not https, nor http to a loopback address; or has more than host, port and path.
@@ -97,10 +107,9 @@ def check_base_url(base_url: str) -> str:
     fault = _base_url_fault(base_url)
     if fault:
         raise InvalidRequestError({"base_url": fault})
-    return base_url.rstrip("/")
 
 
-def _base_url_fault(base_url: str) -> str | None:
+def _base_url_fault(base_url: object) -> str | None:
     if not isinstance(base_url, str):
         return f"must be a str, not {type(base_url).__name__}"
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
@@ -153,13 +162,13 @@ class AiohttpTransport:
     """Requests by aiohttp.
 
     Args:
-        base_url: What each path is appended to, checked.
+        base_url: What each path is appended to, checked; slashes at its end are dropped.
         session: A session to use and never to close; without one, one is opened at the first request.
         timeouts: How long one attempt may take.
     """
 
     def __init__(self, base_url: str, session: aiohttp.ClientSession | None, timeouts: Timeouts) -> None:
-        self._base_url = base_url
+        self._base_url = base_url.rstrip("/")
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts

@@ -39,7 +39,7 @@ class HttpFace:
             method=request.method,
             path=request.path,
             operation=operation_of(request.method, request.path),
-            query=request.query_string,
+            query=request.rel_url.raw_query_string,
             headers=request.headers,
         )
         self._requests.append(record)
@@ -86,7 +86,7 @@ class HttpFace:
         if not isinstance(fault, Hang) and request.transport is not None:
             # What was written is flushed first, unless the answer is to be missed altogether.
             request.transport.close() if record.status else request.transport.abort()
-        # aiohttp cancels the handler when its connection is gone; the sandbox does so when it closes.
+        # aiohttp cancels the handler when its connection is gone: dropped here, by the client, or at the end.
         await asyncio.Event().wait()
         raise AssertionError("nothing sets that event")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -11,8 +11,6 @@ Handle: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # As many as connect at once in a stress test, so that none of them waits for TCP to try again.
 _BACKLOG: Final = 4096
-# Only a bound: once its handlers are cancelled, a connection has nothing to wait for.
-_GRACE: Final = 5.0
 
 
 class Listener:
@@ -102,11 +100,9 @@ class _Connections(web.Server):
     """aiohttp's low-level server, which counts its connections and knows when the last one has gone."""
 
     def __init__(self, handle: Handle, tally: _Tally) -> None:
-        super().__init__(self._run, handler_cancellation=True, access_log=None, auto_decompress=False)
-        self._handle = handle
+        super().__init__(handle, handler_cancellation=True, access_log=None, auto_decompress=False)
         self._tally = tally
         self._transports: dict[RequestHandler, asyncio.Transport] = {}
-        self._running: set[asyncio.Task[Any]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -123,26 +119,10 @@ class _Connections(web.Server):
             self._empty.set()
 
     async def drop(self) -> None:
-        """Cancel the handlers, close the connections, and wait until both are gone."""
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-        self.pre_shutdown()
-        await asyncio.gather(*(connection.shutdown(_GRACE) for connection in self.connections))
+        """Abort the connections, which cancels their handlers, and wait until both are gone."""
         for transport in self._transports.values():
             transport.abort()
         await self._empty.wait()
         # aiohttp forgets a connection when its task has ended, a few steps later, and sets no event then.
         while self.connections:  # noqa: ASYNC110
             await asyncio.sleep(0)
-
-    async def _run(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("aiohttp runs each handler in a task")
-        self._running.add(task)
-        try:
-            return await self._handle(request)
-        finally:
-            self._running.discard(task)

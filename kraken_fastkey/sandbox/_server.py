@@ -45,7 +45,7 @@ class KrakenSandbox:
         ValueError: if ``host`` is not loopback, or ``max_keys`` is negative.
     """
 
-    def __init__(  # noqa: PLR0913 (each is a setting of its own, by keyword)
+    def __init__(
         self,
         *,
         host: str = "127.0.0.1",
