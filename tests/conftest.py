@@ -59,7 +59,7 @@ def _self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     openssl = shutil.which("openssl")
     if openssl is None:
         missing("openssl")
-    subprocess.run(  # noqa: S603  # arguments of our own
+    subprocess.run(  # arguments of our own
         [
             *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
             *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),

@@ -1,0 +1,152 @@
+"""The package as a whole: what it exports, what it needs, and which module may know which."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kraken_fastkey
+import kraken_fastkey.sandbox
+
+ROOT = Path(kraken_fastkey.__file__).parent
+
+# Each floor may know those above it in this list, and its own rooms may not know each other unless named so.
+FLOORS: list[set[str]] = [
+    {"_frozendict", "_secret", "_version", "_validation", "_runtime"},
+    {"_errors"},
+    {"_models"},
+    {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
+    {"_wire.calls"},
+    {"_wire.answers"},
+    {"_wire"},
+    {"_retry", "_tokens"},
+    {"_token_sources"},
+    {"_transport"},
+    {"_engine"},
+    {"_client"},
+    {""},
+    {"sandbox"},
+    {"cli._curl"},
+    {"cli._demo", "cli._sandbox"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+
+def _room(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] == "sandbox":
+        return "sandbox"
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, absolute, the package's own ones from their files."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            module = node.module or ""
+            for alias in node.names:
+                inner = ROOT.parent / Path(*f"{module}.{alias.name}".split("."))
+                is_module = inner.with_suffix(".py").exists() or (inner / "__init__.py").exists()
+                found.add(f"{module}.{alias.name}" if is_module else module)
+    return found
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_run_one_way(path: Path) -> None:
+    """A module knows only those below it; the sandbox knows nothing but itself."""
+    room = _room(path)
+    known = {
+        name.removeprefix("kraken_fastkey").removeprefix(".") for name in _imports(path) if "kraken_fastkey" in name
+    }
+    if room == "sandbox":
+        assert all(name.startswith("sandbox") for name in known)
+        return
+    for name in known:
+        other = "sandbox" if name.startswith("sandbox") else name
+        assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} must not know {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_aiohttp_is_known_to_the_transport_and_the_sandbox_alone(path: Path) -> None:
+    """No other module runs aiohttp's code; the client names its session's type, for type checkers."""
+    room = _room(path)
+    if any(name.partition(".")[0] == "aiohttp" for name in _imports(path)):
+        assert room in {"_transport", "sandbox", "_client"}
+    if room == "_client":
+        assert "if TYPE_CHECKING:\n    import aiohttp\n" in path.read_text(encoding="utf-8")
+
+
+def test_the_core_needs_three_packages() -> None:
+    """aiohttp, attrs and cattrs; all else is an extra."""
+    requirements = importlib.metadata.requires("kraken-fastkey") or []
+    core = {requirement for requirement in requirements if "extra ==" not in requirement}
+    assert {"aiohttp", "attrs", "cattrs"} == {re.split("[<>=~]", requirement)[0] for requirement in core}
+    assert {"cli", "crypto", "keyring", "otel", "redis", "sql"} == set(
+        importlib.metadata.metadata("kraken-fastkey").get_all("Provides-Extra") or []
+    )
+
+
+def test_importing_takes_no_extra() -> None:
+    """Everything that is public can be imported where no extra, and nothing of the tests, is installed."""
+    program = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(name)
+EXTRAS = {"click", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry", "pytest", "yaml"}
+sys.meta_path.insert(0, Refuse())
+import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.cli
+print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert f"{kraken_fastkey.__version__}\n" == done.stdout
+
+
+def test_what_is_exported_is_there_and_sorted() -> None:
+    """__all__ tells the whole public face; nothing public is missing from it."""
+    for module in (kraken_fastkey, kraken_fastkey.sandbox):
+        exported = list(module.__all__)
+        assert len(exported) == len(set(exported))
+        assert all(hasattr(module, name) for name in exported)
+        private = {name for name in exported if name.startswith("_")} - {"__version__"}
+        assert set() == private
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("FastKeyClient", "CreateKeyRequest", "UpdateKeyRequest", "Permissions", "FastApiKey", "KeyInfo", "UserInfo"),
+        *("SecretStr", "RetryPolicy", "TokenProvider", "AccessToken", "StaticTokenProvider", "CallbackTokenProvider"),
+        *("EnvironmentTokenProvider", "FileTokenProvider", "CommandTokenProvider", "Timeouts"),
+    ],
+)
+def test_public_names_hold(name: str) -> None:
+    """These names are a promise, and documented."""
+    assert name in kraken_fastkey.__all__
+    assert getattr(kraken_fastkey, name).__doc__
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """py.typed is where type checkers look for it (PEP 561)."""
+    assert (ROOT / "py.typed").exists()
+
+
+def test_the_version_is_the_installed_one() -> None:
+    """__version__ and the metadata agree."""
+    assert importlib.metadata.version("kraken-fastkey") == kraken_fastkey.__version__
