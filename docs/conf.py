@@ -1,0 +1,99 @@
+"""How Sphinx builds these pages: `sphinx-build -W -n -b html docs docs/_build/html`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from typing import Any
+
+import attrs
+from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
+
+import kraken_fastkey
+import kraken_fastkey.sandbox
+
+project = "kraken-fastkey"
+author = "The kraken-fastkey maintainers"
+copyright = author  # noqa: A001  # Sphinx calls it so
+version = release = kraken_fastkey.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+nitpicky = True
+# Names of other packages have no page here to link to.
+nitpick_ignore_regex = [(r"py:.*", r"(aiohttp|collections\.abc|datetime|ipaddress|os|pathlib|types)\..*")]
+
+html_theme = "furo"
+html_title = f"kraken-fastkey {release}"
+myst_heading_anchors = 3
+
+# In a docstring, `name` is code, and a link if there is something to link to.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+_PUBLIC = {
+    **{name: f"kraken_fastkey.{name}" for name in kraken_fastkey.__all__},
+    **{name: f"kraken_fastkey.sandbox.{name}" for name in kraken_fastkey.sandbox.__all__},
+}
+
+
+def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """Link a name to its public place, wherever it is defined; what a docstring marks as code may lead nowhere."""
+    if node.get("refdomain") != "py":
+        return None
+    public = _PUBLIC.get(node["reftarget"].rpartition(".")[2])
+    if public not in {None, node["reftarget"]}:
+        domain = env.get_domain("py")
+        return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
+    return content if node["reftype"] == "obj" else None
+
+
+def _tidy_signature(
+    _app: Any, _what: str, _name: str, obj: Any, _options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Show defaults as a user would write them, and no private parameter."""
+    if signature is None:
+        return signature, returns
+    signature = re.sub(r", _\w+: .*\)$", ")", signature)
+    signature = signature.replace("_DEFAULT_RETRY", "RetryPolicy()").replace("_DEFAULT_TIMEOUTS", "Timeouts()")
+    if attrs.has(obj):
+        signature = re.sub(r"attr_dict\['(\w+)'\]\.default", lambda found: _default(obj, found[1]), signature)
+        signature = signature.replace("= NOTHING", "= ...")
+    return signature, returns
+
+
+def _default(cls: type, field: str) -> str:
+    value = getattr(attrs.fields(cls), field).default
+    return "..." if callable(value) else repr(value)
+
+
+def _tidy_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Read a property's docstring like a method's, and a constant's where it is defined."""
+    if isinstance(obj, property):
+        # napoleon would take what stands before a colon in the first line for a type.
+        text = (inspect.getdoc(obj) or "").splitlines()
+        lines[:] = [*GoogleDocstring(text, app.config, app, "method", name, obj, options).lines(), ""]
+    elif what == "data":
+        lines[:] = _constant_docstring(name.rpartition(".")[2])
+
+
+def _constant_docstring(name: str) -> list[str]:
+    for module in [module for module in sys.modules if module.startswith("kraken_fastkey.")]:
+        found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name))
+        if found:
+            return found
+    return []
+
+
+def setup(app: Any) -> None:
+    """Tell Sphinx how to read docstrings, and where names lead."""
+    app.connect("missing-reference", _resolve)
+    app.connect("autodoc-process-signature", _tidy_signature)
+    app.connect("autodoc-process-docstring", _tidy_docstring, priority=900)  # after napoleon
