@@ -56,8 +56,10 @@ def types(session: nox.Session) -> None:
     """Check types, and that the public face has all of them."""
     _install(session, "types", "dev")
     session.run("mypy")
-    session.run("pyright", "--pythonpath", _python(session))
-    session.run("pyright", "--pythonpath", _python(session), "--verifytypes", "kraken_fastkey", "--ignoreexternal")
+    session.run("pyright")
+    # Fails unless each name of the public face has a known type.
+    with session.chdir(session.create_tmp()):
+        session.run("pyright", "--verifytypes", "kraken_fastkey", "--ignoreexternal")
 
 
 @nox.session
@@ -90,7 +92,3 @@ def bench(session: nox.Session) -> None:
     """Measure what a call costs, against the sandbox."""
     _install(session)
     session.run("python", "bench/calls.py", *session.posargs)
-
-
-def _python(session: nox.Session) -> str:
-    return str(pathlib.Path(session.bin) / "python")

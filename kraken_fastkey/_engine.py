@@ -14,6 +14,7 @@ from kraken_fastkey._errors import (
     FastKeyError,
     KeyNotFoundError,
     TokenUnavailableError,
+    TransportError,
     UnknownOutcomeError,
 )
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
@@ -83,7 +84,11 @@ class Engine:
                 closed = ClientClosedError("the client is closed: open a new one")
                 self._give_up(call, progress, progress.error or closed)
             token = await self._get_token(call, progress, provider, refused)
-            answer = await self._attempt(call, progress, token)
+            left = self._seconds_left(progress)
+            if left is not None and left <= 0:
+                late = TransportError("the call's deadline passed before the request was sent")
+                self._give_up(call, progress, progress.error or late)
+            answer = await self._attempt(call, token, left, progress)
             if isinstance(answer, Success):
                 self._budget.succeed()
                 if answer.warnings:
@@ -140,14 +145,16 @@ class Engine:
                 cause = None if _has_part_of_aiohttp(raised) else raised
         return self._give_up(call, progress, error, cause)
 
-    async def _attempt(self, call: Call[_T], progress: _Progress, token: AccessToken) -> Answer[_T]:
+    async def _attempt(
+        self, call: Call[_T], token: AccessToken, within: float | None, progress: _Progress
+    ) -> Answer[_T]:
         progress.attempts += 1
         progress.counted += 1
         authorization = SecretStr(f"Bearer {token.value.get_secret_value()}")
         self._in_flight += 1
         self._idle.clear()
         try:
-            response = await self._transport.send(call.request, authorization, self._seconds_left(progress))
+            response = await self._transport.send(call.request, authorization, within)
         except FastKeyError as error:
             return error
         finally:
@@ -188,8 +195,7 @@ class Engine:
     def _seconds_left(self, progress: _Progress) -> float | None:
         if self._policy.deadline is None:
             return None
-        # Not 0 or less: aiohttp takes 0 for "no bound".
-        return max(0.001, self._policy.deadline - (self.runtime.monotonic() - progress.started))
+        return self._policy.deadline - (self.runtime.monotonic() - progress.started)
 
     def _give_up(
         self, call: Call[_T], progress: _Progress, error: FastKeyError, cause: BaseException | None = None

@@ -89,7 +89,7 @@ class FastKeyError(Exception):
         self.attempts = attempts
         self.outcome: Outcome = self.default_outcome if outcome is None else outcome
         self.status = status
-        self.codes = tuple(codes)
+        self.codes: tuple[str, ...] = tuple(codes)
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -181,7 +181,7 @@ class ResponseFormatError(FastKeyError):
         super().__init__(message, **details)
         self.media_type = media_type
         self.excerpt = excerpt
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
 
 
 class ApiError(FastKeyError):

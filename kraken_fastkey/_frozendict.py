@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 __all__ = ["FrozenDict"]
 
@@ -17,7 +17,7 @@ class FrozenDict(dict[str, _V]):
 
     __slots__ = ()
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this mapping cannot be changed: make a dict() of it first")
 
     __setitem__ = _refuse
@@ -26,8 +26,8 @@ class FrozenDict(dict[str, _V]):
     clear = _refuse
     pop = _refuse
     popitem = _refuse
-    setdefault = _refuse
-    update = _refuse
+    setdefault: Any = _refuse
+    update: Any = _refuse
 
     def __copy__(self) -> Self:
         return self

@@ -395,7 +395,7 @@ class FastApiKey(KeyInfo):
         secret: The secret half: `key.secret.get_secret_value()`. Store it now; Kraken never shows it again.
     """
 
-    api_key: str
+    api_key: str  # pyright: ignore[reportGeneralTypeIssues]  # by keyword, so that a field without default may follow
     secret: SecretStr
 
 

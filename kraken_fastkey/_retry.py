@@ -19,6 +19,7 @@ __all__ = ["RetryBudget", "RetryPolicy"]
 
 _BUDGET_PER_SUCCESS: Final = 0.1
 _BUDGET_PER_SECOND: Final = 0.1
+_SHARE_FOR_THE_ATTEMPT: Final = 0.1  # a request that is cut off by the deadline may have been carried out
 
 
 def _always(_: FastKeyError) -> bool:
@@ -44,7 +45,7 @@ class RetryPolicy:
         max_retry_after: The longest `Retry-After` that is waited out, in seconds. If Kraken asks for more, the
             error is raised at once, with `retry_after` set.
         deadline: How long a call may take in all, waits and token requests included, in seconds; `None` for
-            no bound. A wait that would pass it is not begun.
+            no bound. A wait that would leave less than a tenth of it for the attempt is not begun.
         budget: How many retries all calls of a client together have in store, so that an outage is not
             multiplied by them. Each retry takes one; each success, and each second, brings back a tenth.
         retry_if: A last word on an error that would be tried again: `False` raises it instead.
@@ -104,7 +105,9 @@ class RetryPolicy:
         if asked > self.max_retry_after:
             return None
         wait = max(asked, self._bound(attempts) * random)
-        return wait if self.deadline is None or elapsed + wait < self.deadline else None
+        if self.deadline is not None and elapsed + wait > self.deadline * (1 - _SHARE_FOR_THE_ATTEMPT):
+            return None
+        return wait
 
     def _bound(self, attempts: int) -> float:
         # Divided, since the product of a large number could overflow.

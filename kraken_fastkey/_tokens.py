@@ -70,7 +70,9 @@ class AccessToken:
         if faults:
             raise InvalidRequestError(faults)
         granted = scopes.split() if isinstance(scopes, str) else scopes
-        self.__attrs_init__(value, expires_at, None if granted is None else frozenset(granted))
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # attrs makes it, for init=False
+            value, expires_at, None if granted is None else frozenset(granted)
+        )
 
 
 def _token_fault(kind: str, token: SecretStr) -> str | None:

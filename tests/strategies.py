@@ -234,10 +234,7 @@ def mutated_answers(draw: st.DrawFn) -> dict[str, Any]:
     payload: dict[str, Any] = {"result": created(), "error": []}
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from([payload, *(v for v in payload.values() if isinstance(v, dict))]))
-        if place and draw(st.booleans()):
-            key = draw(st.sampled_from(sorted(place)))
-        else:
-            key = draw(st.text(max_size=8))
+        key = draw(st.sampled_from(sorted(place)) | st.text(max_size=8) if place else st.text(max_size=8))
         if draw(st.booleans()):
             place.pop(key, None)
         else:

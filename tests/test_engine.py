@@ -311,6 +311,39 @@ async def test_a_token_provider_that_takes_too_long_meets_the_deadline(make_clie
     assert ("not_sent", 0) == (caught.value.outcome, caught.value.attempts)
 
 
+async def test_a_deadline_that_passes_before_the_request_sends_nothing(
+    make_client: MakeClient, sandbox: KrakenSandbox, fake_time: FakeTime
+) -> None:
+    """A request with no time left could only end in doubt, so it does not go out."""
+    token = sandbox.issue_token()
+
+    def slow() -> str:
+        fake_time.now += 91
+        return token
+
+    with pytest.raises(TransportError, match="deadline passed before the request was sent") as caught:
+        await make_client(CallbackTokenProvider(slow)).create_key(CreateKeyRequest("grid-bot"))
+    assert ("not_sent", 0) == (caught.value.outcome, caught.value.attempts)
+    assert [] == sandbox.requests
+
+
+async def test_a_deadline_that_passes_between_attempts_raises_why_the_last_one_failed(
+    make_client: MakeClient, sandbox: KrakenSandbox, fake_time: FakeTime
+) -> None:
+    """The reason to try again is not hidden by the want of time."""
+    sandbox.faults.add(Answer(429))
+    token = sandbox.issue_token()
+
+    def slow() -> str:
+        fake_time.now += 60
+        return token
+
+    client = make_client(CallbackTokenProvider(slow), retry=RetryPolicy(deadline=100.0))
+    with pytest.raises(RateLimitedError):
+        await client.create_key(CreateKeyRequest("grid-bot"))
+    assert 1 == len(sandbox.requests)
+
+
 async def test_the_policy_s_last_word_counts(make_client: MakeClient, sandbox: KrakenSandbox) -> None:
     """retry_if may raise what would be tried again, and sees the error."""
     seen: list[FastKeyError] = []

@@ -5,7 +5,6 @@ A plain converter turns `null` into `'None'` and `"false"` into `True`, and its 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -98,14 +97,13 @@ def _entries(value: Any, _: Any) -> tuple[str, ...]:
 def _unix_time(value: Any, _: Any) -> datetime | None:
     if type(value) not in (int, float):
         raise _WrongTypeError("must be Unix seconds")
-    return _EPOCH + timedelta(seconds=value) if value else None
+    return _moment(value) if value else None
 
 
 def _text_time(value: Any, _: Any) -> datetime | None:
     text = _text(value, str).strip()
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]+)?", text, re.ASCII):
-        seconds = float(text)
-        return _EPOCH + timedelta(seconds=seconds) if seconds and _is_moment(seconds) else None
+        return _moment(float(text)) if float(text) else None
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -113,14 +111,12 @@ def _text_time(value: Any, _: Any) -> datetime | None:
         return None
 
 
-def _is_moment(seconds: float) -> bool:
-    if not math.isfinite(seconds):
-        return False
+def _moment(seconds: float) -> datetime | None:
+    """Return what a number of Unix seconds means, or `None` if that is out of the calendar."""
     try:
-        _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return False
-    return True
+        return _EPOCH + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):  # ValueError: not a number
+        return None
 
 
 def _permissions(value: Any) -> Permissions | None:
@@ -147,7 +143,7 @@ def _prepare(value: Any, known: frozenset[str]) -> dict[str, Any]:
             fields[f"{name}_raw"] = fields[name]
     for name in _UNIX_TIMES:
         # A number that is no moment is no reason to lose a key over: it may be in another unit.
-        if type(fields.get(name)) in (int, float) and not _is_moment(fields[name]):
+        if type(fields.get(name)) in (int, float) and _moment(fields[name]) is None:
             unknown[name] = fields.pop(name)
     if "permissions" in fields:
         permissions = _permissions(fields["permissions"])
