@@ -59,15 +59,16 @@ Outcome = Literal["refused", "not_sent", "unknown"]
 class FastKeyError(Exception):
     """The root of every exception that this library raises.
 
-    No attribute and no text of it ever holds a secret, and no exception of aiohttp hangs on it: those
-    carry the request's headers. It can be copied and pickled.
+    No secret of the request is in it, and none of the answer is in its text; no exception of aiohttp hangs on
+    it: those carry the request's headers. It can be copied and pickled.
 
     Attributes:
         operation: The client's method, such as `"create_key"`; `None` outside a call.
         attempts: How many times the call tried to send its request, 0 or more.
         outcome: What the call did at Kraken, all attempts together, see `Outcome`.
         status: The HTTP status of the last answer, or `None` if there was none.
-        codes: Kraken's own error strings, as they came, such as `"EGeneral:Invalid arguments"`.
+        codes: Kraken's own error strings, such as `"EGeneral:Invalid arguments"`, as they came: in the text
+            they are cut, and what is long enough to be a secret is masked; here they are not.
         retry_after: How many seconds Kraken asked to wait, 0 or more, or `None` if it did not say.
     """
 

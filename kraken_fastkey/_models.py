@@ -68,11 +68,15 @@ def _check_flag(value: object) -> bool:
     return value
 
 
+def _is_flag_name(name: object) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isidentifier()
+
+
 def _check_extra(value: object) -> FrozenDict[bool]:
     if not isinstance(value, Mapping):
         raise FieldError(f"must be a mapping of names to flags, not {type(value).__name__}")
     for name, flag in value.items():
-        if not isinstance(name, str) or not name.isascii() or not name.isidentifier():
+        if not _is_flag_name(name):
             raise FieldError(f"{name!r:.64} is no permission's name, which is written like_this")
         if name in Permissions.NAMES:
             raise FieldError(f"{name!r} is documented: give it as an argument of its own")
@@ -175,7 +179,8 @@ class Permissions:
         """
         given = scopes.split() if isinstance(scopes, str) else scopes
         names = {s.removeprefix(_SCOPE_PREFIX) for s in given if s.startswith(_SCOPE_PREFIX)} - _CALL_SCOPES
-        return cls.only(*sorted(name.replace("-", "_") for name in names))
+        flags = sorted(name.replace("-", "_") for name in names)
+        return cls.only(*(flag for flag in flags if _is_flag_name(flag)))
 
     @property
     def granted(self) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -12,13 +12,13 @@ from kraken_fastkey._errors import (
     FastKeyError,
     InvalidRequestError,
     RateLimitedError,
+    TemporaryLockoutError,
     TransportError,
 )
 
 __all__ = ["RetryBudget", "RetryPolicy"]
 
-_BUDGET_PER_SUCCESS: Final = 0.1
-_BUDGET_PER_SECOND: Final = 0.1
+_PER_RETRY: Final = 10  # the budget is counted in tenths of a retry: ten times 0.1 is not 1
 _SHARE_FOR_THE_ATTEMPT: Final = 0.1  # a request that is cut off by the deadline may have been carried out
 
 
@@ -38,8 +38,8 @@ class RetryPolicy:
     seconds ("full jitter"), and not less than Kraken asked for in a `Retry-After`.
 
     Args:
-        max_attempts: How many requests a call may send, 1 or more; 1 is "never again". The one repeat with a
-            fresh token after a 401 is not counted.
+        max_attempts: How many requests a call may send, 1 or more; 1 is "never again". Repeats with another
+            token after a 401, three at most, are not counted.
         backoff: The bound of the first wait, in seconds; more than 0.
         max_backoff: The bound of each wait, in seconds; not less than `backoff`.
         max_retry_after: The longest `Retry-After` that is waited out, in seconds. If Kraken asks for more, the
@@ -48,7 +48,8 @@ class RetryPolicy:
             no bound. A wait that would leave less than a tenth of it for the attempt is not begun.
         budget: How many retries all calls of a client together have in store, so that an outage is not
             multiplied by them. Each retry takes one; each success, and each second, brings back a tenth.
-        retry_if: A last word on an error that would be tried again: `False` raises it instead.
+        retry_if: A last word on an error that would be tried again: `False` raises it instead. It is called in
+            the event loop, and must not raise: what it raises goes to the caller of the client.
 
     Raises:
         InvalidRequestError: A number is out of its range.
@@ -119,9 +120,9 @@ class RetryBudget:
     """The store of retries that the calls of a client share, a token bucket. It begins full."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._level = float(capacity)
-        self._filled_at: float | None = None
+        self._capacity = capacity * _PER_RETRY
+        self._level = self._capacity
+        self._filled_at: int | None = None
 
     def take(self, now: float) -> bool:
         """Take one retry, if there is one.
@@ -129,32 +130,39 @@ class RetryBudget:
         Args:
             now: Seconds on a clock that never goes back.
         """
-        if self._filled_at is not None:
-            self._add(max(0.0, now - self._filled_at) * _BUDGET_PER_SECOND)
-        self._filled_at = now
-        if self._level < 1:
+        second = int(now)
+        if self._filled_at is None:
+            self._filled_at = second
+        # Never back, so that a clock that swings brings nothing.
+        self._add(max(0, second - self._filled_at))
+        self._filled_at = max(self._filled_at, second)
+        if self._level < _PER_RETRY:
             return False
-        self._level -= 1
+        self._level -= _PER_RETRY
         return True
 
     def succeed(self) -> None:
-        """Bring back a part of a retry, since a call has succeeded."""
-        self._add(_BUDGET_PER_SUCCESS)
+        """Bring back a tenth of a retry, since a call has succeeded."""
+        self._add(1)
 
-    def _add(self, retries: float) -> None:
-        self._level = min(float(self._capacity), self._level + retries)
+    def _add(self, tenths: int) -> None:
+        self._level = min(self._capacity, self._level + tenths)
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 
 def _is_safe(error: FastKeyError, *, repeatable: bool) -> bool:
+    if isinstance(error, TemporaryLockoutError):
+        return False  # whatever else it says: each request prolongs the lockout
     match error.outcome:
         case "not_sent":
             # What the token provider or an argument is to blame for, waiting does not mend.
             return isinstance(error, TransportError)
         case "refused":
-            return isinstance(error, RateLimitedError)
+            # Too many attempts to authenticate are on the way to a lockout, so only what does no harm is tried again.
+            throttled_login = any(code.startswith("EAuth:") for code in error.codes)
+            return isinstance(error, RateLimitedError) and (repeatable or not throttled_login)
         case "unknown":
             return repeatable

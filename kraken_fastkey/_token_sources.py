@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from kraken_fastkey._errors import InvalidRequestError, TokenUnavailableError
+from kraken_fastkey._errors import FastKeyError, InvalidRequestError, TokenUnavailableError
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import AccessToken, refuse_same_token, to_access_token
 
 __all__ = ["CommandTokenProvider", "EnvironmentTokenProvider", "FileTokenProvider"]
 
 _MAX_BYTES: Final = 64 * 1024
+_MAX_SECONDS: Final = 1e9
 
 
 class EnvironmentTokenProvider:
@@ -25,6 +27,9 @@ class EnvironmentTokenProvider:
 
     Args:
         variable: The variable's name.
+
+    Raises:
+        InvalidRequestError: *variable* could be no variable's name.
     """
 
     def __init__(self, variable: str = "KRAKEN_ACCESS_TOKEN") -> None:
@@ -57,6 +62,9 @@ class FileTokenProvider:
 
     Args:
         path: The file. It holds the token, in ASCII; space around it is stripped.
+
+    Raises:
+        InvalidRequestError: *path* is no path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -73,7 +81,7 @@ class FileTokenProvider:
         Raises:
             AuthenticationError: It is the one that Kraken has just refused.
             InvalidRequestError: What the file holds could not be a token.
-            TokenUnavailableError: The file cannot be read.
+            TokenUnavailableError: The file cannot be read, or is empty.
         """
         # In a thread: the file may lie on a network.
         token = await asyncio.to_thread(self._read, reread=rejected is not None)
@@ -88,12 +96,16 @@ class FileTokenProvider:
             with self._path.open("rb") as file:
                 # One byte more than allowed tells a file that is too large.
                 content = SecretStr(file.read(_MAX_BYTES + 1).decode("latin-1"))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
             raise TokenUnavailableError(f"the token file {self._path} cannot be read: {reason}") from None
         if len(content.get_secret_value()) > _MAX_BYTES:
             raise TokenUnavailableError(f"the token file {self._path} is larger than {_MAX_BYTES} bytes: no token is")
-        token = to_access_token(SecretStr(content.get_secret_value().strip()))
+        content = SecretStr(content.get_secret_value().strip())
+        if not content:
+            # Not remembered: what writes the file may be about to.
+            raise TokenUnavailableError(f"the token file {self._path} is empty")
+        token = to_access_token(content)
         self._state, self._token = state, token
         return token
 
@@ -115,16 +127,17 @@ class CommandTokenProvider:
         faults = {}
         if isinstance(command, str):
             faults["command"] = "must be a list, as no shell is involved: write shlex.split(...) around it"
-        elif not command or not all(isinstance(part, (str, os.PathLike)) for part in command):
-            faults["command"] = "must be a list of the program and its arguments"
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        elif not isinstance(command, (list, tuple)) or not command or not all(map(_is_argument, command)):
+            faults["command"] = "must be a list of the program and its arguments, each a str"
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= _MAX_SECONDS:
             faults["timeout"] = "must be seconds, more than 0"
         if faults:
             raise InvalidRequestError(faults)
         self._command = tuple(command)
         self._timeout = timeout
         self._lock = asyncio.Lock()
-        self._token: AccessToken | None = None
+        self._runs = 0
+        self._result: AccessToken | FastKeyError | None = None
 
     async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
         """Return what the command printed last, or run it.
@@ -134,13 +147,26 @@ class CommandTokenProvider:
             InvalidRequestError: What it printed could not be a token.
             TokenUnavailableError: It could not be run, failed, or took too long.
         """
+        runs = self._runs
         async with self._lock:
-            stale = rejected is not None and self._token is not None and self._token.value == rejected.value
-            if self._token is None or stale:
-                self._token = None
-                self._token = to_access_token(await self._run())
-            token = self._token
-        return refuse_same_token(token, rejected, f"the command {self._command[0]} printed it again")
+            # Who has waited for a run shares what came of it, a failure as well.
+            if self._runs == runs and not self._is_good(rejected):
+                self._result = await self._run_and_check()
+                self._runs += 1
+            result = self._result
+        if isinstance(result, AccessToken):
+            return refuse_same_token(result, rejected, f"the command {self._command[0]} printed it again")
+        # A copy for each: the client notes on an error which call it ended.
+        raise copy.copy(cast("FastKeyError", result))
+
+    def _is_good(self, rejected: AccessToken | None) -> bool:
+        return isinstance(self._result, AccessToken) and (rejected is None or self._result.value != rejected.value)
+
+    async def _run_and_check(self) -> AccessToken | FastKeyError:
+        try:
+            return to_access_token(await self._run())
+        except FastKeyError as error:
+            return error.with_traceback(None)
 
     async def _run(self) -> SecretStr:
         program = self._command[0]
@@ -154,18 +180,20 @@ class CommandTokenProvider:
                 # A group of its own, so that what it has started is ended with it.
                 start_new_session=True,
             )
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
             raise TokenUnavailableError(f"the token command {program} cannot be run: {reason}") from None
         try:
             async with asyncio.timeout(self._timeout):
-                printed = SecretStr((await process.communicate())[0].decode("latin-1").strip())
+                printed = await _read_bounded(process)
+                await process.wait()
         except TimeoutError:
             raise TokenUnavailableError(f"the token command {program} took longer than {self._timeout} s") from None
         finally:
-            if process.returncode is None:
-                _kill(process)
-                await process.wait()
+            _kill(process)
+            await process.wait()
+        if printed is None:
+            raise TokenUnavailableError(f"the token command {program} printed more than {_MAX_BYTES} bytes")
         if process.returncode:
             raise TokenUnavailableError(
                 f"the token command {program} ended with status {process.returncode}: run it by hand to see why"
@@ -175,8 +203,24 @@ class CommandTokenProvider:
         return printed
 
 
+def _is_argument(value: object) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+async def _read_bounded(process: asyncio.subprocess.Process) -> SecretStr | None:
+    """Return what a process prints, stripped, or `None` if that is more than a token can be; then it is ended."""
+    printed = bytearray()
+    while process.stdout is not None and (chunk := await process.stdout.read(_MAX_BYTES)):
+        printed += chunk
+        if len(printed) > _MAX_BYTES:
+            _kill(process)
+            return None
+    return SecretStr(printed.decode("latin-1").strip())
+
+
 def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    """End a process and what it has started, as far as any of it is left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()
         else:

@@ -20,6 +20,7 @@ __all__ = [
     "CallbackTokenProvider",
     "StaticTokenProvider",
     "TokenProvider",
+    "mask",
     "refuse_same_token",
     "to_access_token",
 ]
@@ -56,28 +57,36 @@ class AccessToken:
             scopes: What it was granted, as an iterable or as one string with spaces between.
 
         Raises:
-            InvalidRequestError: The token could not be one, or *expires_at* has no time zone.
+            InvalidRequestError: The token could not be one, *expires_at* has no time zone, or *scopes* are none.
         """
         # Masked at once: what fails below leaves a traceback, perhaps one with locals.
-        kind = type(value).__name__
-        value = SecretStr(value) if isinstance(value, (str, SecretStr)) else SecretStr("")
-        faults: dict[str, str] = {}
-        fault = _token_fault(kind, value)
-        if fault is not None:
-            faults["token"] = fault
-        if expires_at is not None and (not isinstance(expires_at, datetime) or expires_at.utcoffset() is None):
-            faults["expires_at"] = "must be a datetime with a time zone"
-        if faults:
-            raise InvalidRequestError(faults)
+        masked = mask(value)
+        del value
         granted = scopes.split() if isinstance(scopes, str) else scopes
+        granted = tuple(granted) if isinstance(granted, Iterable) else granted
+        faults = {
+            "token": _token_fault(masked),
+            "expires_at": _expiry_fault(expires_at),
+            "scopes": _scopes_fault(granted),
+        }
+        if any(faults.values()) or not isinstance(masked, SecretStr):
+            del self  # it has no fields yet, so its repr would fail in a traceback with locals
+            raise InvalidRequestError({field: fault for field, fault in faults.items() if fault})
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # attrs makes it, for init=False
-            value, expires_at, None if granted is None else frozenset(granted)
+            masked, expires_at, None if granted is None else frozenset(granted)
         )
 
 
-def _token_fault(kind: str, token: SecretStr) -> str | None:
-    if kind not in {"str", "SecretStr"} and not token:
-        return f"must be a str, not {kind}"
+def mask(value: object) -> object:
+    """Return a string masked, and anything else that is no token by its type alone."""
+    if isinstance(value, str):
+        return SecretStr(value)
+    return value if isinstance(value, (SecretStr, AccessToken)) else type(value)
+
+
+def _token_fault(token: object) -> str | None:
+    if not isinstance(token, SecretStr):
+        return f"must be a str, not {token.__name__ if isinstance(token, type) else type(token).__name__}"
     if not token:
         return "is empty"
     if not _TOKEN_CHARACTERS.issuperset(token.get_secret_value()):
@@ -86,6 +95,18 @@ def _token_fault(kind: str, token: SecretStr) -> str | None:
             "strip() it, if it was read from a file"
         )
     return None
+
+
+def _expiry_fault(expires_at: object) -> str | None:
+    if expires_at is None or (isinstance(expires_at, datetime) and expires_at.utcoffset() is not None):
+        return None
+    return "must be a datetime with a time zone"
+
+
+def _scopes_fault(scopes: object) -> str | None:
+    if scopes is None or (isinstance(scopes, (list, tuple)) and all(isinstance(scope, str) for scope in scopes)):
+        return None
+    return "must be a list of strings, or one string with spaces between the scopes"
 
 
 @runtime_checkable
@@ -120,8 +141,9 @@ class StaticTokenProvider:
     """
 
     def __init__(self, token: str | SecretStr | AccessToken) -> None:
-        token = to_access_token(token)
-        self._token = token
+        masked = mask(token)
+        del token  # a traceback with locals would show it
+        self._token = to_access_token(masked)
 
     async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
         """Return the token.
@@ -141,11 +163,16 @@ class CallbackTokenProvider:
     Args:
         function: Takes no arguments and returns a `str`, a `SecretStr` or an `AccessToken`, or an awaitable
             of one.
+
+    Raises:
+        InvalidRequestError: *function* cannot be called.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
         if not callable(function):
-            raise InvalidRequestError({"function": f"must be callable, not {type(function).__name__}"})
+            kind = type(function).__name__
+            del function  # perhaps it is the token itself
+            raise InvalidRequestError({"function": f"must be callable, not {kind}"})
         self._function = function
 
     async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
@@ -171,11 +198,10 @@ def to_access_token(token: object) -> AccessToken:
     """
     if isinstance(token, AccessToken):
         return token
-    # Masked at once, like there.
-    token = SecretStr(token) if isinstance(token, (str, SecretStr)) else type(token)
+    token = mask(token)
     if isinstance(token, SecretStr):
         return AccessToken(token)
-    raise InvalidRequestError({"token": f"must be a str or an AccessToken, not {token.__name__}"})
+    raise InvalidRequestError({"token": f"must be a str or an AccessToken, not {getattr(token, '__name__', token)}"})
 
 
 def refuse_same_token(token: AccessToken, rejected: AccessToken | None, advice: str) -> AccessToken:

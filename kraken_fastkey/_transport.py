@@ -21,6 +21,7 @@ from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireReques
 __all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session"]
 
 _MAX_CONNECTIONS: Final = 20
+_MAX_SECONDS: Final = 1e9  # longer than anybody waits, and small enough for an event loop
 _USER_AGENT: Final = f"kraken-fastkey/{__version__} aiohttp/{aiohttp.__version__}"
 _NEVER_SENT: Final = (
     aiohttp.ClientConnectorError,
@@ -63,7 +64,7 @@ class Timeouts:
 def _is_bound(value: object) -> bool:
     if value is None:
         return True
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_SECONDS
 
 
 class Transport(Protocol):

@@ -117,7 +117,8 @@ def check_time(value: object) -> Time:
         case timedelta():
             return value
         case int() | float():
-            if not math.isfinite(value) or (value < 1 and value != 0):
+            # So written that NaN fails, too.
+            if not (value >= 1 or value == 0) or value == math.inf:
                 raise FieldError("must be Unix seconds, 1 or more, or 0 for no restriction")
             if value > MAX_UNIX:
                 raise FieldError("is after the year 9999: Unix seconds are meant, not milliseconds or nanoseconds")

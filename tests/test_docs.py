@@ -364,8 +364,8 @@ def test_retries_page_quotes_the_waits() -> None:
 def test_retries_page_quotes_the_fixed_numbers() -> None:
     """The numbers that nobody can set are the code's."""
     assert [
-        _retry._BUDGET_PER_SUCCESS,
-        _retry._BUDGET_PER_SECOND,
+        1 / _retry._PER_RETRY,
+        1 / _retry._PER_RETRY,
         _engine._MAX_REJECTED_TOKENS,
         _engine._DRAIN_SECONDS,
         _transport._MAX_CONNECTIONS,

@@ -25,8 +25,8 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.codes import Verdict, is_warning, judge
 from kraken_fastkey._wire.converter import Faults
-from kraken_fastkey._wire.excerpt import excerpt, one_line
-from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_retry_after
+from kraken_fastkey._wire.excerpt import excerpt, masked_line, one_line
+from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_retry_after, server_time
 
 __all__ = ["Answer", "Success", "read_answer"]
 
@@ -136,7 +136,7 @@ def _as_text(entry: Any) -> str:
 
 def _description(fields: dict[str, Any]) -> str:
     description = fields.get("error_description")
-    return one_line(description) if isinstance(description, str) else ""
+    return masked_line(description) if isinstance(description, str) else ""
 
 
 def _to_error(
@@ -149,7 +149,7 @@ def _to_error(
 ) -> ApiError:
     wait = parse_retry_after(response.headers, now)
     if wait is None and verdict.wait_until is not None:
-        wait = max(0.0, verdict.wait_until - now)
+        wait = max(0.0, verdict.wait_until - server_time(response.headers, now))
     details: dict[str, Any] = {
         "operation": call.operation,
         "outcome": verdict.outcome,
@@ -159,7 +159,8 @@ def _to_error(
     }
     if verdict.error is AuthenticationError:
         details["token_rejected"] = verdict.token_rejected
-    said = one_line(", ".join(codes)) or excerpt(response.body, response.media_type) or "no text"
+    told = masked_line(", ".join(code[:200] for code in codes[:10]))
+    said = told or excerpt(response.body, response.media_type) or "no text"
     message = f"Kraken answered {response.status}: {said}"
     if description:
         message += f" ({description})"

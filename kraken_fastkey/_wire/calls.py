@@ -165,10 +165,11 @@ def _read_done(result: Any) -> Faults | None:
 
 
 def _read_keys(result: Any) -> tuple[KeyInfo, ...] | Faults:
-    entries = [] if result is None else result
-    if isinstance(entries, list):
-        entries = [entry for entry in entries if entry is not None]
-    return structure(entries, tuple[KeyInfo, ...], "$.result")
+    if result is None:
+        return ()
+    if not isinstance(result, list):
+        return Faults(("$.result: must be a list",))
+    return structure([entry for entry in result if entry is not None], tuple[KeyInfo, ...], "$.result")
 
 
 def _read_user(result: Any) -> UserInfo | Faults:

@@ -24,6 +24,7 @@ __all__ = ["Faults", "structure"]
 _T = TypeVar("_T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_TIME: Final = 64
 _TEXT_TIMES: Final = ("created_time", "modified_time")
 _UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
 
@@ -102,8 +103,11 @@ def _unix_time(value: Any, _: Any) -> datetime | None:
 
 def _text_time(value: Any, _: Any) -> datetime | None:
     text = _text(value, str).strip()
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]+)?", text, re.ASCII):
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text, re.ASCII):
+        # Digits are seconds; as ISO 8601 they could mean a date that nobody meant.
         return _moment(float(text)) if float(text) else None
+    if len(text) > _LONGEST_TIME:
+        return None
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
 import attrs
 
-__all__ = ["MAX_ANSWER_BYTES", "Completeness", "WireRequest", "WireResponse", "parse_retry_after"]
+__all__ = ["MAX_ANSWER_BYTES", "Completeness", "WireRequest", "WireResponse", "parse_retry_after", "server_time"]
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """An answer of more bytes than this is not read to its end."""
@@ -76,13 +77,20 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     moment = _parse_date(text)
     if moment is None:
         return None
-    server_now = _parse_date(headers.get("date", ""))
-    return max(0.0, moment - (now if server_now is None else server_now))
+    return max(0.0, moment - server_time(headers, now))
+
+
+def server_time(headers: Mapping[str, str], now: float) -> float:
+    """Return the present by the server's clock, in Unix seconds, or by our own if the server does not tell it."""
+    told = _parse_date(headers.get("date", ""))
+    return now if told is None else told
 
 
 def _parse_date(text: str) -> float | None:
     try:
-        # IndexError, too: the standard library trips over some malformed dates.
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        # HTTP's dates are UTC, whether they say it or not (RFC 9110, section 5.6.7).
+        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()
+    # IndexError, too: the standard library trips over some malformed dates.
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

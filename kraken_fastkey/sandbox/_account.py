@@ -15,6 +15,7 @@ OAUTH_CLIENT: Final = "kraken-sandbox-client"
 
 
 def _frozen(flags: Mapping[str, bool]) -> Mapping[str, bool]:
+    """Return a copy that nobody can change."""
     return MappingProxyType(dict(flags))
 
 
@@ -134,6 +135,7 @@ class Account:
         del self._keys[self._find(fields.api_key_name).api_key_name]
 
     def _find(self, name: str) -> SandboxKey:
+        """Return the key of this name, or refuse the call."""
         try:
             return self._keys[name]
         except KeyError:
@@ -141,6 +143,7 @@ class Account:
 
 
 def _digits(now: float) -> str:
+    """Return a time as Kraken's answers write it."""
     return str(int(now))
 
 
@@ -148,5 +151,6 @@ _CHANGEABLE = ("ip_allowlist", "nonce_window", "permissions", "query_from", "que
 
 
 def _sent(fields: KeyFields) -> dict[str, Any]:
+    """Return the changeable fields that were sent."""
     sent = ((name, getattr(fields, name)) for name in _CHANGEABLE)
     return {name: value for name, value in sent if value is not None}

@@ -111,10 +111,12 @@ class KrakenApi:
             return kraken_error(200, *refusal.codes)
 
     def _scopes_of(self, authorization: Sequence[str]) -> frozenset[str] | None:
+        """Return what the token allows; ``None`` if there is none that counts."""
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
         return self._tokens.scopes_of(match[1]) if match else None
 
     def _result(self, call: Call, scopes: frozenset[str]) -> object:
+        """Carry out a call whose token is good, and return its answer's ``result``."""
         if call.operation == "list_keys":
             return [_describe(key) for key in self._account.listed()]
         if call.operation == "get_user_info":
@@ -122,6 +124,7 @@ class KrakenApi:
         return self._writes[call.operation](read_object(call.media_type, call.body), scopes)
 
     def _create(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+        """Create a key, and return all of it."""
         now = self._clock()
         fields = check_create(body, now)
         _check_permissions(fields, scopes)
@@ -129,6 +132,7 @@ class KrakenApi:
         return {"secret": key.secret, "api_key": key.api_key, **_describe(key)}
 
     def _update(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+        """Change a key."""
         now = self._clock()
         fields = check_update(body, now)
         _check_permissions(fields, scopes)
@@ -136,6 +140,7 @@ class KrakenApi:
         return True
 
     def _delete(self, body: Mapping[str, object], _scopes: frozenset[str]) -> object:
+        """Delete a key."""
         self._account.delete(check_delete(body, self._clock()))
         return True
 

@@ -57,6 +57,7 @@ class HttpFace:
         return await self._break_off(request, record, fault)
 
     def _carry_out(self, request: web.BaseRequest, record: RecordedRequest) -> Reply:
+        """Return the answer that the sandbox itself has for a request."""
         if record.operation is None:
             is_description = (record.method, record.path) == ("GET", OPENAPI_PATH)
             return Reply(200, describe_api()) if is_description else unknown_method()
@@ -64,12 +65,14 @@ class HttpFace:
         return self._api.answer(Call(record.operation, authorization, request.content_type, record.body))
 
     def _send(self, record: RecordedRequest, reply: Reply) -> web.Response:
+        """Send the sandbox's own answer."""
         record.status = reply.status
         return web.Response(
             status=reply.status, body=reply.rendered(), headers=self._headers(reply.media_type, reply.headers)
         )
 
     def _send_instead(self, record: RecordedRequest, answer: Answer) -> web.Response:
+        """Send the answer that a fault asks for."""
         record.status = answer.status
         return web.Response(
             status=answer.status,
@@ -80,6 +83,7 @@ class HttpFace:
     async def _break_off(
         self, request: web.BaseRequest, record: RecordedRequest, fault: Disconnect | Truncate | Hang
     ) -> NoReturn:
+        """Let a request go without a whole answer, its connection dropped or hung."""
         reply = self._carry_out(request, record) if fault.commit else None
         if isinstance(fault, Truncate) and reply is not None:
             await self._send_beginning(request, record, reply, fault.length)
@@ -93,6 +97,7 @@ class HttpFace:
     async def _send_beginning(
         self, request: web.BaseRequest, record: RecordedRequest, reply: Reply, length: int
     ) -> None:
+        """Send an answer's head and the first bytes of its body."""
         body = reply.rendered()
         response = web.StreamResponse(status=reply.status, headers=self._headers(reply.media_type, reply.headers))
         response.content_length = len(body)
@@ -101,6 +106,7 @@ class HttpFace:
         await response.write(body[:length])
 
     def _headers(self, media_type: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of an answer: those given, and the two that every answer has."""
         found = {"Date": formatdate(self._clock(), usegmt=True)}
         if media_type is not None and "content-type" not in map(str.lower, headers):
             found["Content-Type"] = media_type

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -77,9 +78,23 @@ class Listener:
         if listening is None or connections is None:
             return
         self._listening = self._connections = None
+        await _settle(listening)
         listening.close()
         await connections.drop()
         await listening.wait_closed()
+
+
+async def _settle(listening: asyncio.Server) -> None:
+    """Accept no more, and let what has just been accepted become a connection.
+
+    asyncio itself loses, and leaves open, a socket that it has accepted but not yet set up when it stops listening.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in listening.sockets:
+        with suppress(NotImplementedError):  # Windows' own loop has no readers
+            loop.remove_reader(sock.fileno())
+    for _ in range(3):  # the task that sets it up, its call of connection_made, and one to spare
+        await asyncio.sleep(0)
 
 
 class _Tally:
@@ -91,6 +106,7 @@ class _Tally:
         self.peak = 0
 
     def add(self, transport: asyncio.Transport) -> None:
+        """Count a connection that has been accepted."""
         self.open.add(transport)
         self.total += 1
         self.peak = max(self.peak, len(self.open))
@@ -107,12 +123,14 @@ class _Connections(web.Server):
         self._empty.set()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection."""
         super().connection_made(handler, transport)
         self._transports[handler] = transport
         self._tally.add(transport)
         self._empty.clear()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection, and say so if it was the last one."""
         super().connection_lost(handler, exc)
         self._tally.open.discard(self._transports.pop(handler))
         if not self._transports:

@@ -38,14 +38,17 @@ def describe_api() -> _Schema:
 
 
 def _ref(name: str, section: str = "schemas") -> _Schema:
+    """Return a reference to a component."""
     return {"$ref": f"#/components/{section}/{name}"}
 
 
 def _json(schema: _Schema) -> _Schema:
+    """Return the content of a JSON body."""
     return {"application/json": {"schema": schema}}
 
 
 def _call(operation: str, scope: str, summary: str, answer: str, body: str | None = None) -> _Schema:
+    """Describe an operation."""
     found: _Schema = {
         "operationId": operation,
         "summary": summary,
@@ -65,6 +68,7 @@ def _call(operation: str, scope: str, summary: str, answer: str, body: str | Non
 
 
 def _object(properties: _Schema, optional: frozenset[str] = frozenset()) -> _Schema:
+    """Return the schema of an object with these fields and no others."""
     return {
         "type": "object",
         "properties": properties,
@@ -74,6 +78,7 @@ def _object(properties: _Schema, optional: frozenset[str] = frozenset()) -> _Sch
 
 
 def _nullable(schema: _Schema) -> _Schema:
+    """Return a schema that takes null too."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
@@ -173,6 +178,7 @@ _SCHEMAS: Final[_Schema] = {
 
 
 def _challenge(description: str) -> _Schema:
+    """Describe the answer to a token that does not suffice."""
     header = {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer error="}}}
     return {"description": description, "headers": header, "content": _json(_ref("TokenError"))}
 

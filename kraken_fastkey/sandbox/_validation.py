@@ -94,6 +94,7 @@ def span_is_empty(query_from: Number | None, query_to: Number | None) -> bool:
 
 
 def _check(body: Mapping[str, object], allowed: Mapping[str, Callable[[Any], object]], now: float) -> KeyFields:
+    """Return the fields, each read by its own rule, or refuse them with all their faults."""
     found: dict[str, Any] = {}
     faults: list[str] = []
     for field, value in body.items():
@@ -115,6 +116,7 @@ def _check(body: Mapping[str, object], allowed: Mapping[str, Callable[[Any], obj
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of these fields; a field that is there twice is an error."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a field is there twice")
@@ -122,6 +124,7 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinity, which Python reads and JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -130,6 +133,7 @@ class _FieldError(ValueError):
 
 
 def _name(value: object) -> str:
+    """Return a name."""
     if not isinstance(value, str) or not 1 <= len(value) <= NAME_LENGTH:
         raise _FieldError("not a name")
     value.encode()  # half a surrogate pair is no text, and has no id; the error is a ValueError
@@ -137,16 +141,19 @@ def _name(value: object) -> str:
 
 
 def _number(value: object, maximum: int) -> Number:
+    """Return a number from 0 to ``maximum``; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
         raise _FieldError("not a number in range")
     return value
 
 
 def _nonce_window(value: object) -> Number:
+    """Return an amount of nonces."""
     return _number(value, LARGEST_NONCE)
 
 
 def _time(value: object) -> Number:
+    """Return a time in Unix seconds, or 0 for none."""
     return _number(value, LARGEST_TIME)
 
 
@@ -155,6 +162,7 @@ _ADDRESS_OR_CIDR = re.compile(r"[0-9A-Fa-f:.]+(?:/(?:0|[1-9][0-9]{0,2}))?")
 
 
 def _ip_allowlist(value: object) -> tuple[str, ...]:
+    """Return IP addresses and networks, as they were written."""
     if not isinstance(value, list):
         raise _FieldError("not a list")
     entries: list[str] = []
@@ -167,6 +175,7 @@ def _ip_allowlist(value: object) -> tuple[str, ...]:
 
 
 def _permissions(value: object) -> Mapping[str, bool]:
+    """Return the flags that are set."""
     if not isinstance(value, dict):
         raise _FieldError("not an object")
     found: dict[str, bool] = {}
