@@ -103,7 +103,8 @@ class FastKeyClient:
     async def create_key(self, request: CreateKeyRequest) -> FastApiKey:
         """Create a key, and return it with its secret, which Kraken shows this once.
 
-        It is sent again only if nothing was done the first time.
+        It is sent again only if nothing was done the first time. Cancelling the call while the request is under
+        way may leave a key behind, whose name is the request's.
 
         Args:
             request: The key to create.
@@ -121,6 +122,9 @@ class FastKeyClient:
 
     async def list_keys(self) -> tuple[KeyInfo, ...]:
         """Return the account's Fast API keys, without their secrets.
+
+        They are asked for at the address of Kraken's present reference, and where that is not known (404, 405) at
+        that of its OpenAPI description, with attempts and a deadline of its own; what worked is remembered.
 
         Raises:
             FastKeyError: As for every method.

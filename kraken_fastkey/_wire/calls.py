@@ -64,18 +64,13 @@ def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
     """
     name = request.api_key_name
 
-    def read(result: Any) -> FastApiKey | Faults:
-        # The name is known without the answer; to lose a secret for want of it would be absurd.
-        named = {**result, "api_key_name": result.get("api_key_name") or name} if isinstance(result, dict) else result
-        return structure(named, FastApiKey, "$.result")
-
     body = {"api_key_name": name, **_parameters(request, now)}
     if not request.ip_allowlist:
         body.pop("ip_allowlist", None)
     return Call(
         operation="create_key",
         request=_with_body("POST", body),
-        read_result=read,
+        read_result=lambda result: _read_created(result, name),
         repeatable=False,
         api_key_name=name,
     )
@@ -157,6 +152,19 @@ def _with_body(method: str, body: dict[str, Any]) -> WireRequest:
 
 def _without_body(path: str) -> WireRequest:
     return WireRequest("GET", path, FrozenDict(_ACCEPT))
+
+
+def _read_created(result: Any, name: str) -> FastApiKey | Faults:
+    if isinstance(result, dict):
+        # The name is known without the answer.
+        result = {**result, "api_key_name": result.get("api_key_name") or name}
+    key = structure(result, FastApiKey, "$.result")
+    if isinstance(key, FastApiKey) or not isinstance(result, dict):
+        return key
+    # The secret is shown this once: a field of the wrong type beside it is kept as it came, not a reason to lose it.
+    odd = {field: result[field] for field in key.fields if field in result}
+    rest = structure({field: value for field, value in result.items() if field not in odd}, FastApiKey, "$.result")
+    return key if isinstance(rest, Faults) else attrs.evolve(rest, unknown=FrozenDict({**rest.unknown, **odd}))
 
 
 def _read_done(result: Any) -> Faults | None:

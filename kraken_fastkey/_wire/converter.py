@@ -35,6 +35,12 @@ class Faults:
 
     paths: tuple[str, ...]
 
+    @property
+    def fields(self) -> set[str]:
+        """The names of the faulty fields of the result, as the answer has them."""
+        names = {path.partition(":")[0].removeprefix("$.result.") for path in self.paths}
+        return {name.removesuffix("_raw") for name in names}
+
 
 class _WrongTypeError(Exception):
     """A value's type is not the one described; the text says which one is, and nothing of the value."""
