@@ -9,15 +9,18 @@ import tempfile
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "build"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "coverage", "docs", "build"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = [
-    version
-    for version in nox.project.python_versions(PROJECT)
-    # Run, not looked up: a version manager may have a stand-in on the path for what is not there.
-    if shutil.which(f"python{version}") and subprocess.run([f"python{version}", "-V"], capture_output=True).returncode == 0
-]
+
+
+def _is_installed(version: str) -> bool:
+    """Run it, not just look it up: a version manager may have a stand-in on the path for what is not there."""
+    name = f"python{version}"
+    return bool(shutil.which(name)) and subprocess.run([name, "-V"], capture_output=True, check=False).returncode == 0
+
+
+PYTHONS = [version for version in nox.project.python_versions(PROJECT) if _is_installed(version)]
 
 
 def _install(session: nox.Session, *groups: str) -> None:
@@ -33,6 +36,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest dependencies that the metadata allows."""
+    _install(session, "tests")
+    floors = [requirement.partition(",")[0].replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    session.install(*floors)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests, and measure which branches they reach."""
     _install(session, "tests")
@@ -44,11 +56,10 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, and that everything has a docstring."""
+    """Check style, formatting, and that everything public, each test among it, has a docstring."""
     _install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("interrogate", "-q", "kraken_fastkey", "tests", "noxfile.py")
 
 
 @nox.session

@@ -38,7 +38,8 @@ async def _make_client(sandbox: KrakenSandbox, fake_time: FakeTime) -> AsyncIter
 
     def make(token_provider: TokenProvider | None = None, **options: Any) -> FastKeyClient:
         provider = StaticTokenProvider(sandbox.issue_token()) if token_provider is None else token_provider
-        client = FastKeyClient(provider, **{"base_url": sandbox.base_url, "_runtime": fake_time.runtime} | options)
+        settings: dict[str, Any] = {"base_url": sandbox.base_url, "_runtime": fake_time.runtime} | options
+        client = FastKeyClient(provider, **settings)
         clients.append(client)
         return client
 

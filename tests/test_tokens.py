@@ -343,3 +343,11 @@ async def test_callback_that_has_another_by_now() -> None:
     provider = CallbackTokenProvider(lambda: OTHER)
 
     assert await provider.get_token(rejected=AccessToken(FAKE)) == AccessToken(OTHER)
+
+
+@pytest.mark.parametrize("scopes", [5, ["a", 5], [b"a"], b"a b"])
+def test_scopes_that_are_none(scopes: Any) -> None:
+    """What is neither a list of strings nor a string is told by its field."""
+    with pytest.raises(InvalidRequestError) as caught:
+        AccessToken(FAKE, scopes=scopes)
+    assert {"scopes": "must be a list of strings, or one string with spaces between the scopes"} == caught.value.faults

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from kraken_fastkey import (
     UnknownOutcomeError,
     UpdateKeyRequest,
 )
+from kraken_fastkey._transport import _OneShotPayload
 from kraken_fastkey.sandbox import Hang, KrakenSandbox
 
 MakeClient = Callable[..., FastKeyClient]
@@ -113,6 +115,42 @@ async def test_aiohttp_does_not_send_again_by_itself(call: Callable[[FastKeyClie
             await call(client)
     assert 1 + attempts == len(server.requests)
     assert ("unknown", attempts) == (caught.value.outcome, caught.value.attempts)
+
+
+async def test_a_body_goes_out_once() -> None:
+    """However aiohttp comes to write a body again, in whatever version: the second time nothing goes out."""
+    written: list[bytes] = []
+
+    class Writer:
+        async def write(self, chunk: bytes) -> None:
+            """Take what goes out."""
+            written.append(chunk)
+
+    writer: Any = Writer()
+    payload = _OneShotPayload(b"{}", content_type="application/json")
+    assert payload.consumed is False
+    await payload.write_with_length(writer, None)
+    assert payload.consumed is True
+    with pytest.raises(ConnectionAbortedError):
+        await payload.write_with_length(writer, None)
+    assert [b"{}"] == written
+
+
+async def test_a_connection_that_is_reset_after_sending_is_an_unknown_outcome() -> None:
+    """The operating system's word for it is told; the request may have been carried out."""
+
+    async def reset(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with RawServer(reset).listening() as server, _client(server.base_url) as client:
+        with pytest.raises(
+            TransportError, match="the connection was (lost: Connection reset by peer|closed)"
+        ) as caught:
+            await client.delete_key("grid-bot")
+    assert "unknown" == caught.value.outcome
+    assert_clean(caught.value)
 
 
 @pytest.mark.parametrize("length", [1, 1024 * 1024, 1024 * 1024 + 1, 5_000_000])

@@ -127,6 +127,7 @@ async def test_close_cancels_what_hangs() -> None:
         began = time.monotonic()
         await kit.sandbox.aclose()
         assert time.monotonic() - began < 2
+        assert not [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task.get_coro())]
         assert kit.sandbox.open_connections == 0
         for caller in callers:
             with pytest.raises(aiohttp.ClientConnectionError):
