@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import os
+import ssl
 import warnings
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -284,8 +286,7 @@ def _describe(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return f"the TLS certificate of {error.host} was not accepted"
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or type(error.os_error).__name__
-            return f"no connection to {error.host}: {reason}"
+            return f"no connection to {error.host}: {_os_text(error.os_error)}"
         case aiohttp.ConnectionTimeoutError():
             return "no connection in the time allowed"
         case TimeoutError():
@@ -293,6 +294,13 @@ def _describe(error: Exception) -> str:
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed before an answer came"
         case aiohttp.ClientOSError():
-            return f"the connection was lost: {error.strerror or type(error).__name__}"
+            return f"the connection was lost: {_os_text(error)}"
         case _:
             return f"the request failed with {type(error).__name__}"
+
+
+def _os_text(error: OSError) -> str:
+    """Return the operating system's, or OpenSSL's, own words for an error."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed, {error.reason or 'for no known reason'}"
+    return os.strerror(error.errno) if error.errno else type(error).__name__

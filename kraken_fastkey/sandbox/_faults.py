@@ -106,6 +106,7 @@ class Hang:
 
 
 Fault: TypeAlias = Answer | Disconnect | Truncate | Hang
+"""Anything that may go wrong with an answer."""
 
 
 @attrs.frozen
