@@ -13,6 +13,10 @@ from sphinx.pycode import ModuleAnalyzer
 
 import kraken_fastkey
 import kraken_fastkey.sandbox
+import kraken_fastkey.stores
+import kraken_fastkey.testing
+from kraken_fastkey.sandbox._clients import LOOPBACK_URIS
+from kraken_fastkey.stores._locks import LOCK_TIMEOUT
 
 project = "kraken-fastkey"
 author = "The kraken-fastkey maintainers"
@@ -23,7 +27,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # Names of other packages have no page here to link to.
-nitpick_ignore_regex = [(r"py:.*", r"(aiohttp|collections\.abc|datetime|ipaddress|os|pathlib|types)\..*")]
+_ELSEWHERE = r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|os|pathlib|types)\..*|Redis"
+nitpick_ignore_regex = [(r"py:.*", _ELSEWHERE)]
 
 html_theme = "furo"
 html_title = f"kraken-fastkey {release}"
@@ -38,10 +43,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
-_PUBLIC = {
-    **{name: f"kraken_fastkey.{name}" for name in kraken_fastkey.__all__},
-    **{name: f"kraken_fastkey.sandbox.{name}" for name in kraken_fastkey.sandbox.__all__},
-}
+_MODULES = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing)
+_PUBLIC = {name: f"{module.__name__}.{name}" for module in _MODULES for name in module.__all__}
 
 
 def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
@@ -61,8 +64,10 @@ def _tidy_signature(
     """Show defaults as a user would write them, and no private parameter."""
     if signature is None:
         return signature, returns
-    signature = re.sub(r", _\w+: .*\)$", ")", signature)
+    signature = re.sub(r"(, \*)?, _\w+: .*\)$", ")", signature)
     signature = signature.replace("_DEFAULT_RETRY", "RetryPolicy()").replace("_DEFAULT_TIMEOUTS", "Timeouts()")
+    signature = signature.replace("FrozenDict()", "{}").replace("LOCK_TIMEOUT", f"{LOCK_TIMEOUT:g}")
+    signature = signature.replace("LOOPBACK_URIS", repr(LOOPBACK_URIS))
     if attrs.has(obj):
         signature = re.sub(r"attr_dict\['(\w+)'\]\.default", lambda found: _default(obj, found[1]), signature)
         signature = signature.replace("= NOTHING", "= ...")

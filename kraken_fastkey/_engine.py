@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, NoReturn, TypeVar
 
 import attrs
@@ -20,7 +23,7 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
 from kraken_fastkey._runtime import Runtime
 from kraken_fastkey._secret import SecretStr
-from kraken_fastkey._tokens import AccessToken, TokenProvider
+from kraken_fastkey._tokens import AccessToken, TokenProvider, TokenUseObserver
 from kraken_fastkey._transport import Transport
 from kraken_fastkey._wire import Answer, Call, Success, read_answer
 
@@ -88,18 +91,18 @@ class Engine:
             if left is not None and left <= 0:
                 late = TransportError("the call's deadline passed before the request was sent")
                 self._give_up(call, progress, progress.error or late)
-            answer = await self._attempt(call, token, left, progress)
+            answer = await self._attempt(call, provider, token, left, progress)
             if isinstance(answer, Success):
                 self._budget.succeed()
                 if answer.warnings:
-                    _LOGGER.warning("%s: Kraken warns: %r", call.operation, answer.warnings)
+                    _LOGGER.warning("%s: Kraken warns: %s", call.operation, ", ".join(answer.warnings))
                 return answer.value
             if progress.in_doubt and call.when_gone is not None and _is_gone(answer):
                 # An earlier attempt had done it, though its answer was lost.
                 return call.when_gone()
             progress.error = answer
             progress.in_doubt |= answer.outcome == "unknown"
-            refused = self._refused_token(answer, token, progress)
+            refused = self._refused_token(call, answer, token, progress)
             if refused is None:
                 await self._wait(call, progress, answer)
 
@@ -146,7 +149,7 @@ class Engine:
         return self._give_up(call, progress, error, cause)
 
     async def _attempt(
-        self, call: Call[_T], token: AccessToken, within: float | None, progress: _Progress
+        self, call: Call[_T], provider: TokenProvider, token: AccessToken, within: float | None, progress: _Progress
     ) -> Answer[_T]:
         progress.attempts += 1
         progress.counted += 1
@@ -154,22 +157,29 @@ class Engine:
         self._in_flight += 1
         self._idle.clear()
         try:
-            response = await self._transport.send(call.request, authorization, within)
+            with _use_of(provider, token) as accept:
+                response = await self._transport.send(call.request, authorization, within)
+                answer = read_answer(call, response, self.runtime.time())
+                if not _is_rejected(answer):
+                    accept()
+                return answer
         except FastKeyError as error:
             return error
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
-        return read_answer(call, response, self.runtime.time())
 
-    def _refused_token(self, error: FastKeyError, token: AccessToken, progress: _Progress) -> AccessToken | None:
+    def _refused_token(
+        self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: _Progress
+    ) -> AccessToken | None:
         """Return the token that was refused, if the provider is to be asked for another."""
-        if not isinstance(error, AuthenticationError) or not error.token_rejected or error.outcome != "refused":
+        if not _is_rejected(error) or error.outcome != "refused":
             return None
         if len(progress.rejected) >= _MAX_REJECTED_TOKENS:
             return None
         progress.rejected.add(token.value)
+        _LOGGER.info("%s: the access token of generation %s was refused", call.operation, token.generation)
         progress.counted -= 1
         return token
 
@@ -211,6 +221,20 @@ class Engine:
         if progress.in_doubt and not call.repeatable and call.api_key_name is not None:
             raise _unknown(call.operation, call.api_key_name, error) from error
         raise error from cause
+
+
+def _use_of(provider: TokenProvider, token: AccessToken) -> AbstractContextManager[Callable[[], object]]:
+    """Tell a provider that wants to know it for how long a token is under way."""
+    return provider.use(token) if isinstance(provider, TokenUseObserver) else contextlib.nullcontext(_nothing)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _is_rejected(answer: object) -> bool:
+    """Whether an answer says that the access token is no good."""
+    return isinstance(answer, AuthenticationError) and answer.token_rejected
 
 
 def _unknown(operation: str, name: str, error: FastKeyError) -> UnknownOutcomeError:

@@ -7,6 +7,11 @@ FastKeyError
 ├── TransportError                      the network failed: see `outcome`
 ├── UnknownOutcomeError                 it may have been carried out: look before doing it again
 ├── ResponseFormatError                 the answer could not be read: see `outcome`
+├── OAuthError                          the OAuth server, or the callback, said no
+│   └── ReauthorizationRequiredError    have the user log in again: `cause` tells why
+├── StoreError                          the store of grants failed: mend it
+│   ├── StoreLockTimeoutError           somebody else holds its lock: try again
+│   └── StaleGrantError                 the store holds a newer grant: load that
 └── ApiError                            Kraken said no, in words we may not know
     ├── AuthenticationError             get a new access token, or a new login
     ├── PermissionDeniedError           ask the user for the missing scope
@@ -35,11 +40,17 @@ __all__ = [
     "InvalidArgumentsError",
     "InvalidRequestError",
     "KeyNotFoundError",
+    "OAuthError",
     "Outcome",
     "PermissionDeniedError",
     "RateLimitedError",
+    "ReauthorizationCause",
+    "ReauthorizationRequiredError",
     "ResponseFormatError",
     "ServiceUnavailableError",
+    "StaleGrantError",
+    "StoreError",
+    "StoreLockTimeoutError",
     "TemporaryLockoutError",
     "TokenUnavailableError",
     "TooManyKeysError",
@@ -53,6 +64,18 @@ Outcome = Literal["refused", "not_sent", "unknown"]
 - `"refused"`: an answer said that nothing was done.
 - `"not_sent"`: the request never left, so nothing was done.
 - `"unknown"`: it may have been carried out.
+"""
+
+
+ReauthorizationCause = Literal["interrupted_rotation", "lost_reply", "superseded", "revoked", "expired", "missing"]
+"""Why a grant is dead.
+
+- `"interrupted_rotation"`: a refresh was under way when its process ended, and its result was not saved.
+- `"lost_reply"`: the answer to a refresh was lost, and asking again did not bring it back.
+- `"superseded"`: another refresh has used the refresh token up, and its result is not in the store.
+- `"revoked"`: the user, or Kraken, took it back.
+- `"expired"`: it was not refreshed for 30 days.
+- `"missing"`: there is none: nobody has logged in.
 """
 
 
@@ -183,6 +206,39 @@ class ResponseFormatError(FastKeyError):
         self.media_type = media_type
         self.excerpt = excerpt
         self.faults: tuple[str, ...] = tuple(faults)
+
+
+class OAuthError(FastKeyError):
+    """The OAuth server refused, or the callback that should bring a code is not one to trust.
+
+    `codes` has the server's own word, such as `"invalid_client"` (RFC 6749, sections 4.1.2.1 and 5.2).
+    """
+
+    default_outcome: ClassVar[Outcome] = "refused"
+
+
+class ReauthorizationRequiredError(OAuthError):
+    """The grant is dead: the user must log in again.
+
+    Attributes:
+        cause: Why, see `ReauthorizationCause`.
+    """
+
+    def __init__(self, message: str, *, cause: ReauthorizationCause, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.cause: ReauthorizationCause = cause
+
+
+class StoreError(FastKeyError):
+    """A store of grants could not be read or written, or holds what could not be a grant."""
+
+
+class StoreLockTimeoutError(StoreError):
+    """The store's lock could not be had in time, so nothing was done."""
+
+
+class StaleGrantError(StoreError):
+    """The store holds a newer grant than the one to be saved, which was not saved."""
 
 
 class ApiError(FastKeyError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -20,9 +21,13 @@ __all__ = [
     "CallbackTokenProvider",
     "StaticTokenProvider",
     "TokenProvider",
+    "TokenUseObserver",
+    "expiry_fault",
     "mask",
     "refuse_same_token",
+    "scopes_fault",
     "to_access_token",
+    "token_fault",
 ]
 
 # RFC 6749, appendix A.12, without the space: it would end the token in an Authorization header.
@@ -37,17 +42,21 @@ class AccessToken:
         value: The token itself.
         expires_at: When it expires, aware; `None` if that is not known.
         scopes: What it was granted; `None` if that is not known.
+        generation: Which pair of its grant it belongs to, as the grant's store counts them; `None` if it has none.
     """
 
     value: SecretStr
     expires_at: datetime | None
     scopes: frozenset[str] | None
+    generation: int | None
 
     def __init__(
         self,
         value: str | SecretStr,
         expires_at: datetime | None = None,
         scopes: str | Iterable[str] | None = None,
+        *,
+        generation: int | None = None,
     ) -> None:
         """Check what is given.
 
@@ -55,6 +64,7 @@ class AccessToken:
             value: The token: visible ASCII characters, without spaces (RFC 6749, appendix A.12).
             expires_at: When it expires, an aware `datetime`; `None` if that is not known.
             scopes: What it was granted, as an iterable or as one string with spaces between.
+            generation: Which pair of its grant it belongs to.
 
         Raises:
             InvalidRequestError: The token could not be one, *expires_at* has no time zone, or *scopes* are none.
@@ -65,15 +75,15 @@ class AccessToken:
         granted = scopes.split() if isinstance(scopes, str) else scopes
         granted = tuple(granted) if isinstance(granted, Iterable) else granted
         faults = {
-            "token": _token_fault(masked),
-            "expires_at": _expiry_fault(expires_at),
-            "scopes": _scopes_fault(granted),
+            "token": token_fault(masked),
+            "expires_at": expiry_fault(expires_at),
+            "scopes": scopes_fault(granted),
         }
         if any(faults.values()) or not isinstance(masked, SecretStr):
             del self  # it has no fields yet, so its repr would fail in a traceback with locals
             raise InvalidRequestError({field: fault for field, fault in faults.items() if fault})
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # attrs makes it, for init=False
-            masked, expires_at, None if granted is None else frozenset(granted)
+            masked, expires_at, None if granted is None else frozenset(granted), generation
         )
 
 
@@ -84,7 +94,7 @@ def mask(value: object) -> object:
     return value if isinstance(value, (SecretStr, AccessToken)) else type(value)
 
 
-def _token_fault(token: object) -> str | None:
+def token_fault(token: object) -> str | None:
     if not isinstance(token, SecretStr):
         return f"must be a str, not {token.__name__ if isinstance(token, type) else type(token).__name__}"
     if not token:
@@ -97,13 +107,13 @@ def _token_fault(token: object) -> str | None:
     return None
 
 
-def _expiry_fault(expires_at: object) -> str | None:
+def expiry_fault(expires_at: object) -> str | None:
     if expires_at is None or (isinstance(expires_at, datetime) and expires_at.utcoffset() is not None):
         return None
     return "must be a datetime with a time zone"
 
 
-def _scopes_fault(scopes: object) -> str | None:
+def scopes_fault(scopes: object) -> str | None:
     if scopes is None or (isinstance(scopes, (list, tuple)) and all(isinstance(scope, str) for scope in scopes)):
         return None
     return "must be a list of strings, or one string with spaces between the scopes"
@@ -126,6 +136,19 @@ class TokenProvider(Protocol):
         Raises:
             FastKeyError: There is no token to be had. From another exception, the client makes a
                 `TokenUnavailableError`, with that exception as its `__cause__`.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenUseObserver(Protocol):
+    """A token provider that is told when a token is under way, so that it does not kill it there."""
+
+    def use(self, token: AccessToken) -> AbstractContextManager[Callable[[], object]]:
+        """Return a context manager that the client is in while a request with *token* is under way.
+
+        It is entered right after `get_token` has returned, with nothing awaited in between. What it gives is
+        called if the answer shows that the token was not refused.
         """
         ...
 

@@ -20,6 +20,26 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci")
 
 
+SLOW_FILES = {
+    "test_login_browser.py",
+    "test_refreshing_processes.py",
+    "test_file_processes.py",
+    "test_properties.py",
+    "test_redis.py",
+    "test_refreshing_servers.py",
+    "test_sql.py",
+    "test_testing.py",
+    "test_sandbox_openapi.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes seconds, so that CI runs it once and not for each Python."""
+    for item in items:
+        if item.path.name in SLOW_FILES or "ten_thousand" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(name="fake_time")
 def _fake_time() -> FakeTime:
     return FakeTime()

@@ -10,6 +10,7 @@ How a page is written:
   are written into one folder, and pytest is run there.
 - A comment `<!-- not run: why -->` right before a block keeps it from being run. There are few of these.
 - Blocks of other languages (`sh`, `console`, `yaml`) are not run.
+- A program that imports a package of an extra is skipped where that is not installed.
 
 A program waits in no real time, and reaches nothing but loopback.
 """
@@ -32,12 +33,16 @@ import pytest
 
 import kraken_fastkey
 import kraken_fastkey.sandbox
+import kraken_fastkey.stores
+import kraken_fastkey.testing
 from kraken_fastkey import (
     CreateKeyRequest,
     FastKeyClient,
     FastKeyError,
     InvalidArgumentsError,
+    OAuthClient,
     RateLimitedError,
+    RefreshingTokenProvider,
     RetryPolicy,
     SecretStr,
     ServiceUnavailableError,
@@ -57,6 +62,7 @@ DOCS = ROOT / "docs"
 RUN_PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 ALL_PAGES = [*RUN_PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
 MAX_NOT_RUN = 3
+EXTRAS = ("cryptography", "redis", "sqlalchemy")
 
 FENCE = re.compile(
     r"^(?P<ticks>`{3,})(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^(?P=ticks) *$", re.MULTILINE | re.DOTALL
@@ -153,10 +159,11 @@ def _no_waiting_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     runtime = Runtime(monotonic=lambda: time.monotonic() + skipped, sleep=skip)
-    defaults = FastKeyClient.__init__.__kwdefaults__
-    assert defaults is not None
-    assert "_runtime" in defaults
-    monkeypatch.setitem(defaults, "_runtime", runtime)
+    for cls in (FastKeyClient, OAuthClient, RefreshingTokenProvider):
+        defaults = cls.__init__.__kwdefaults__
+        assert defaults is not None
+        assert "_runtime" in defaults
+        monkeypatch.setitem(defaults, "_runtime", runtime)
     monkeypatch.setattr(asyncio, "sleep", skip)
 
 
@@ -204,6 +211,8 @@ def test_program_does_what_its_page_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each program runs to its end, prints what the page shows, shows no secret, and talks to this machine alone."""
+    for package in re.findall(rf"^from ({'|'.join(EXTRAS)})\b", block.code, re.MULTILINE):
+        pytest.importorskip(package, reason="its extra is not installed")
     # Moved down, so that a traceback names the page's own line.
     code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec", dont_inherit=True)
     with caplog.at_level("DEBUG"):
@@ -220,13 +229,14 @@ def test_program_does_what_its_page_says(
 @pytest.mark.parametrize("page", PAGES_WITH_FILES, ids=lambda page: page.name)
 def test_files_of_a_page_pass_pytest(page: Path, tmp_path: Path) -> None:
     """The test files that a page shows pass, every test of them."""
-    expected = 0
+    expected: set[str] = set()
     for block in blocks_of(page):
         if block.file_name is not None:
             (tmp_path / block.file_name).write_text(block.code, encoding="utf-8")
-            expected += len(re.findall(r"^(?:async )?def test_", block.code, re.MULTILINE))
+            # A class may inherit its tests.
+            expected |= set(re.findall(r"^(?:async def|def|class) (test_\w+|Test\w+)", block.code, re.MULTILINE))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -234,7 +244,9 @@ def test_files_of_a_page_pass_pytest(page: Path, tmp_path: Path) -> None:
         timeout=60,
     )
     assert 0 == done.returncode, done.stdout + done.stderr
-    assert f"{expected} passed" in done.stdout
+    passed = re.findall(r"^\w+\.py::(\w+)\S* PASSED", done.stdout, re.MULTILINE)
+    assert expected == set(passed)
+    assert f" {len(passed)} passed in " in done.stdout
 
 
 def test_few_blocks_are_not_run() -> None:
@@ -282,8 +294,8 @@ def test_reference_has_every_public_name() -> None:
     """The reference describes what `__all__` exports, each name once, and nothing else."""
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
     described = re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE)
-    public = [f"kraken_fastkey.{name}" for name in kraken_fastkey.__all__]
-    public += [f"kraken_fastkey.sandbox.{name}" for name in kraken_fastkey.sandbox.__all__]
+    modules = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing)
+    public = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
     assert sorted(public) == sorted(described)
 
 

@@ -16,6 +16,8 @@ from kraken_fastkey import (
     ClientClosedError,
     FastKeyError,
     InvalidRequestError,
+    OAuthError,
+    ReauthorizationRequiredError,
     ResponseFormatError,
     ServiceUnavailableError,
     UnknownOutcomeError,
@@ -38,7 +40,9 @@ DEFAULT_OUTCOMES = {
     "ResponseFormatError": "unknown",
     "ServiceUnavailableError": "unknown",
 } | {
-    name: "refused" for name, cls in CLASSES.items() if issubclass(cls, ApiError) and cls is not ServiceUnavailableError
+    name: "refused"
+    for name, cls in CLASSES.items()
+    if issubclass(cls, (ApiError, OAuthError)) and cls is not ServiceUnavailableError
 }
 
 
@@ -49,6 +53,8 @@ def build(cls: type[FastKeyError], **details: Any) -> FastKeyError:
         return cls({"api_key_name": "is empty", "valid_until": "has passed"}, **kept)
     if issubclass(cls, UnknownOutcomeError):
         return cls("look first", api_key_name="grid-bot", **details)
+    if issubclass(cls, ReauthorizationRequiredError):
+        return cls("log in again", cause="lost_reply", **details)
     return cls("mend it", **details)
 
 
@@ -98,7 +104,7 @@ def test_tree_is_as_drawn() -> None:
 
 def test_all_are_public() -> None:
     """Each class is in the module's `__all__` and in the package's."""
-    assert set(CLASSES) == set(_errors.__all__) - {"Outcome"}
+    assert set(CLASSES) == set(_errors.__all__) - {"Outcome", "ReauthorizationCause"}
     assert set(_errors.__all__) <= set(kraken_fastkey.__all__)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import kraken_fastkey
 import kraken_fastkey.sandbox
+import kraken_fastkey.stores
 
 ROOT = Path(kraken_fastkey.__file__).parent
 
@@ -24,13 +25,15 @@ FLOORS: list[set[str]] = [
     {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
     {"_wire.calls"},
     {"_wire.answers"},
+    {"_wire.token"},
     {"_wire"},
-    {"_retry", "_tokens"},
-    {"_token_sources"},
-    {"_transport"},
-    {"_engine"},
-    {"_client"},
+    {"_retry", "_tokens", "_client_secret"},
+    {"_token_sources", "_grant"},
+    {"_transport", "stores"},
+    {"_engine", "_oauth"},
+    {"_client", "_refreshing", "_login"},
     {""},
+    {"testing"},
     {"sandbox"},
     {"cli._curl"},
     {"cli._demo", "cli._sandbox"},
@@ -42,8 +45,8 @@ FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floo
 
 def _room(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] == "sandbox":
-        return "sandbox"
+    if parts[0] in {"sandbox", "stores"}:
+        return parts[0]
     return ".".join(part for part in parts if part != "__init__")
 
 
@@ -77,17 +80,21 @@ def test_arrows_run_one_way(path: Path) -> None:
         assert all(name.startswith("sandbox") for name in known)
         return
     for name in known:
-        other = "sandbox" if name.startswith("sandbox") else name
+        inside = name.partition(".")[0]
+        other = inside if inside in {"sandbox", "stores"} else name
+        if other == room == "stores":
+            continue
         assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} must not know {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_aiohttp_is_known_to_the_transport_and_the_sandbox_alone(path: Path) -> None:
-    """No other module runs aiohttp's code; the client names its session's type, for type checkers."""
+    """No other module runs aiohttp's code; the clients name their session's type, for type checkers."""
     room = _room(path)
     if any(name.partition(".")[0] == "aiohttp" for name in _imports(path)):
-        assert room in {"_transport", "sandbox", "_client"}
-    if room == "_client":
+        # The login runs a server for the browser to come back to; that is no part of a client.
+        assert room in {"_transport", "_login", "sandbox", "_client", "_oauth"}
+    if room in {"_client", "_oauth"}:
         assert "if TYPE_CHECKING:\n    import aiohttp\n" in path.read_text(encoding="utf-8")
 
 
@@ -111,7 +118,7 @@ class Refuse:
             raise ModuleNotFoundError(name)
 EXTRAS = {"click", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry", "pytest", "yaml"}
 sys.meta_path.insert(0, Refuse())
-import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.cli
+import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores, kraken_fastkey.cli
 print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
@@ -120,7 +127,7 @@ print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))
 
 def test_what_is_exported_is_there_and_sorted() -> None:
     """__all__ tells the whole public face; nothing public is missing from it."""
-    for module in (kraken_fastkey, kraken_fastkey.sandbox):
+    for module in (kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores):
         exported = list(module.__all__)
         assert len(exported) == len(set(exported))
         assert all(hasattr(module, name) for name in exported)
@@ -133,6 +140,7 @@ def test_what_is_exported_is_there_and_sorted() -> None:
     [
         *("FastKeyClient", "CreateKeyRequest", "UpdateKeyRequest", "Permissions", "FastApiKey", "KeyInfo", "UserInfo"),
         *("SecretStr", "RetryPolicy", "TokenProvider", "AccessToken", "StaticTokenProvider", "CallbackTokenProvider"),
+        *("Grant", "OAuthClient", "RefreshingTokenProvider", "login"),
         *("EnvironmentTokenProvider", "FileTokenProvider", "CommandTokenProvider", "Timeouts"),
     ],
 )

@@ -28,7 +28,7 @@ from kraken_fastkey._wire.converter import Faults
 from kraken_fastkey._wire.excerpt import excerpt, masked_line, one_line
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_retry_after, server_time
 
-__all__ = ["Answer", "Success", "read_answer"]
+__all__ = ["Answer", "Success", "read_answer", "unreadable"]
 
 _T = TypeVar("_T")
 
@@ -56,7 +56,7 @@ class Success(Generic[_T]):
 
     Attributes:
         value: The result.
-        warnings: Kraken's `W...` strings.
+        warnings: Kraken's `W...` strings, fit to be logged.
     """
 
     value: _T
@@ -87,15 +87,15 @@ def read_answer(call: Call[_T], response: WireResponse, now: float) -> Answer[_T
     if response.status == 204 and not response.body and not call.needs_result:
         return Success(call.read_result(None))  # type: ignore[arg-type]  # faults are for what is there
     if isinstance(payload, _Unreadable):
-        return _unreadable(call, response, payload.reason)
+        return unreadable(call, response, payload.reason)
     if not isinstance(payload, dict):
-        return _unreadable(call, response, "it is no JSON object", ("$: must be an object",))
+        return unreadable(call, response, "it is no JSON object", ("$: must be an object",))
     if "result" not in payload and (call.needs_result or "error" not in payload):
-        return _unreadable(call, response, "it has no result", ("$.result: is missing",))
+        return unreadable(call, response, "it has no result", ("$.result: is missing",))
     value = call.read_result(payload.get("result"))
     if isinstance(value, Faults):
-        return _unreadable(call, response, "; ".join(value.paths[:5]), value.paths)
-    return Success(value, tuple(code for code in codes if is_warning(code)))
+        return unreadable(call, response, "; ".join(value.paths[:5]), value.paths)
+    return Success(value, tuple(masked_line(code) for code in codes if is_warning(code)))
 
 
 @attrs.frozen
@@ -182,9 +182,8 @@ def _edge(response: WireResponse) -> str:
     return f" [CF-Ray {ray}]" if ray else ""
 
 
-def _unreadable(
-    call: Call[Any], response: WireResponse, reason: str, faults: Sequence[str] = ()
-) -> ResponseFormatError:
+def unreadable(call: Call[Any], response: WireResponse, reason: str, faults: Sequence[str] = ()) -> ResponseFormatError:
+    """Return the error that an answer which cannot be read is."""
     advice = "Ask again" if call.repeatable else "It may have been carried out all the same"
     shown = excerpt(response.body, response.media_type)
     message = f"Kraken's answer ({response.status}, {response.media_type or 'no media type'}) is unreadable: {reason}"

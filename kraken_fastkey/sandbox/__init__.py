@@ -6,8 +6,10 @@ one side is caught by the other.
 
 from kraken_fastkey.sandbox._account import SandboxKey
 from kraken_fastkey.sandbox._faults import Answer, Disconnect, Fault, Faults, Hang, PendingFault, Truncate
+from kraken_fastkey.sandbox._grants import RevocationReason, SandboxGrant
 from kraken_fastkey.sandbox._recording import RecordedRequest
 from kraken_fastkey.sandbox._server import KrakenSandbox
+from kraken_fastkey.sandbox._token_endpoint import TokenMediaType
 
 __all__ = [
     "Answer",
@@ -18,6 +20,9 @@ __all__ = [
     "KrakenSandbox",
     "PendingFault",
     "RecordedRequest",
+    "RevocationReason",
+    "SandboxGrant",
     "SandboxKey",
+    "TokenMediaType",
     "Truncate",
 ]

@@ -84,8 +84,8 @@ class Account:
         """
         return tuple(self._keys.values())
 
-    def create(self, fields: KeyFields, now: float) -> SandboxKey:
-        """Create a key and return it.
+    def create(self, fields: KeyFields, now: float, oauth_client: str = OAUTH_CLIENT) -> SandboxKey:
+        """Create a key for an app and return it.
 
         Raises:
             RefusalError: if the name is in use (Kraken documents no code for that: the words are the
@@ -101,6 +101,7 @@ class Account:
             secret=base64.b64encode(self._rng.randbytes(64)).decode(),
             created_time=_digits(now),
             modified_time=_digits(now),
+            oauth_client=oauth_client,
             **_sent(fields),
         )
         self._keys[key.api_key_name] = key

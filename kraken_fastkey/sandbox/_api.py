@@ -1,16 +1,14 @@
-"""What each operation answers: a request's parts in, an answer's parts out. No I/O."""
+"""What each operation on keys answers: a request's parts in, an answer's parts out. No I/O."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final
-
-import attrs
+from typing import Final
 
 from kraken_fastkey.sandbox._account import Account, SandboxKey
+from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
 from kraken_fastkey.sandbox._refusal import PERMISSION_DENIED, UNKNOWN_METHOD, RefusalError
 from kraken_fastkey.sandbox._scopes import READ, USER_INFO, WRITE, scope_of
-from kraken_fastkey.sandbox._tokens import TokenBook
+from kraken_fastkey.sandbox._tokens import Issued, TokenBook
 from kraken_fastkey.sandbox._validation import (
     KeyFields,
     check_create,
@@ -31,46 +29,9 @@ REQUIRED_SCOPES: Final[Mapping[str, str]] = {
 _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 
 
-@attrs.frozen
-class Reply:
-    """An answer before it is sent.
-
-    Attributes:
-        status: The HTTP status.
-        content: What the body says, to be sent as JSON.
-        headers: Headers besides those that every answer has.
-    """
-
-    status: int
-    content: Mapping[str, object]
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    media_type: ClassVar[str] = "application/json"
-
-    def rendered(self) -> bytes:
-        """Return the body's bytes."""
-        return json.dumps(self.content).encode()
-
-
-@attrs.frozen
-class Call:
-    """The parts of a request that an operation depends on.
-
-    Attributes:
-        operation: The operation's name.
-        authorization: The values of all ``Authorization`` headers.
-        media_type: The body's media type, lower case, without parameters.
-        body: The body.
-    """
-
-    operation: str
-    authorization: Sequence[str] = attrs.field(repr=False)
-    media_type: str
-    body: bytes = attrs.field(repr=False)
-
-
 def kraken_error(status: int, *codes: str) -> Reply:
     """Return an error in Kraken's own shape; Kraken itself sends most of them with status 200."""
-    return Reply(status, {"error": list(codes)})
+    return json_reply(status, {"error": list(codes)})
 
 
 def unknown_method() -> Reply:
@@ -99,47 +60,47 @@ class KrakenApi:
 
     def answer(self, call: Call) -> Reply:
         """Carry out a call, and return its answer; the token is looked at before the body is."""
-        scopes = self._scopes_of(call.authorization)
-        if scopes is None:
+        token = self._token_of(call.authorization)
+        if token is None:
             return _unauthorized()
         required = REQUIRED_SCOPES[call.operation]
-        if required not in scopes:
+        if required not in token.scopes:
             return _insufficient_scope(required)
         try:
-            return Reply(200, {"result": self._result(call, scopes)})
+            return json_reply(200, {"result": self._result(call, token)})
         except RefusalError as refusal:
             return kraken_error(200, *refusal.codes)
 
-    def _scopes_of(self, authorization: Sequence[str]) -> frozenset[str] | None:
-        """Return what the token allows; ``None`` if there is none that counts."""
+    def _token_of(self, authorization: Sequence[str]) -> Issued | None:
+        """Return what is known of the token; ``None`` if there is none that counts."""
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
-        return self._tokens.scopes_of(match[1]) if match else None
+        return self._tokens.find(match[1]) if match else None
 
-    def _result(self, call: Call, scopes: frozenset[str]) -> object:
+    def _result(self, call: Call, token: Issued) -> object:
         """Carry out a call whose token is good, and return its answer's ``result``."""
         if call.operation == "list_keys":
             return [_describe(key) for key in self._account.listed()]
         if call.operation == "get_user_info":
             return self._user_info
-        return self._writes[call.operation](read_object(call.media_type, call.body), scopes)
+        return self._writes[call.operation](read_object(call.media_type, call.body), token)
 
-    def _create(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+    def _create(self, body: Mapping[str, object], token: Issued) -> object:
         """Create a key, and return all of it."""
         now = self._clock()
         fields = check_create(body, now)
-        _check_permissions(fields, scopes)
-        key = self._account.create(fields, now)
+        _check_permissions(fields, token.scopes)
+        key = self._account.create(fields, now, token.client_id)
         return {"secret": key.secret, "api_key": key.api_key, **_describe(key)}
 
-    def _update(self, body: Mapping[str, object], scopes: frozenset[str]) -> object:
+    def _update(self, body: Mapping[str, object], token: Issued) -> object:
         """Change a key."""
         now = self._clock()
         fields = check_update(body, now)
-        _check_permissions(fields, scopes)
+        _check_permissions(fields, token.scopes)
         self._account.update(fields, now)
         return True
 
-    def _delete(self, body: Mapping[str, object], _scopes: frozenset[str]) -> object:
+    def _delete(self, body: Mapping[str, object], _token: Issued) -> object:
         """Delete a key."""
         self._account.delete(check_delete(body, self._clock()))
         return True
@@ -174,7 +135,7 @@ def _describe(key: SandboxKey) -> dict[str, object]:
 
 def _unauthorized() -> Reply:
     """Return the answer to a token that does not count, for whatever reason (RFC 6750 section 3)."""
-    return Reply(
+    return json_reply(
         401,
         {
             "error": "invalid_token",
@@ -186,7 +147,7 @@ def _unauthorized() -> Reply:
 
 def _insufficient_scope(scope: str) -> Reply:
     """Return the answer to a token that lacks the operation's own scope (RFC 6750 section 3.1)."""
-    return Reply(
+    return json_reply(
         403,
         {
             "error": "insufficient_scope",

@@ -144,7 +144,7 @@ class Faults:
         Args:
             fault: An `Answer`, `Disconnect`, `Truncate` or `Hang`.
             operation: ``"create_key"``, ``"update_key"``, ``"delete_key"``, ``"list_keys"``,
-                ``"get_user_info"``, or ``None`` for any of them.
+                ``"get_user_info"``, ``"token"``, ``"authorize"``, or ``None`` for any of them.
             times: To how many requests it happens, 1 or more.
 
         Raises:

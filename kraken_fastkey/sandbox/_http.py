@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from kraken_fastkey.sandbox._api import Call, KrakenApi, Reply, unknown_method
+from kraken_fastkey.sandbox._api import unknown_method
 from kraken_fastkey.sandbox._faults import Answer, Disconnect, Faults, Hang, Truncate
+from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
 from kraken_fastkey.sandbox._openapi import describe_api
 from kraken_fastkey.sandbox._recording import RecordedRequest
 from kraken_fastkey.sandbox._routes import OPENAPI_PATH, operation_of
@@ -19,16 +20,20 @@ class HttpFace:
     """Answers aiohttp's requests.
 
     Args:
-        api: The operations.
+        operations: What answers each operation's calls, by its name.
         faults: What shall go wrong.
         requests: The log that each request is appended to.
         clock: Gives the time in Unix seconds, for the ``Date`` header.
     """
 
     def __init__(
-        self, api: KrakenApi, faults: Faults, requests: list[RecordedRequest], clock: Callable[[], float]
+        self,
+        operations: Mapping[str, Callable[[Call], Reply]],
+        faults: Faults,
+        requests: list[RecordedRequest],
+        clock: Callable[[], float],
     ) -> None:
-        self._api = api
+        self._operations = operations
         self._faults = faults
         self._requests = requests
         self._clock = clock
@@ -60,15 +65,26 @@ class HttpFace:
         """Return the answer that the sandbox itself has for a request."""
         if record.operation is None:
             is_description = (record.method, record.path) == ("GET", OPENAPI_PATH)
-            return Reply(200, describe_api()) if is_description else unknown_method()
-        authorization = request.headers.getall("Authorization", [])
-        return self._api.answer(Call(record.operation, authorization, request.content_type, record.body))
+            return json_reply(200, describe_api()) if is_description else unknown_method()
+        call = Call(
+            operation=record.operation,
+            method=record.method,
+            path=record.path,
+            # As it came: a state that is no UTF-8 goes back as it is.
+            query=request.raw_path.partition("?")[2],
+            authorization=request.headers.getall("Authorization", []),
+            origin=request.headers.get("Origin"),
+            host=request.host,
+            media_type=request.content_type,
+            body=record.body,
+        )
+        return self._operations[record.operation](call)
 
     def _send(self, record: RecordedRequest, reply: Reply) -> web.Response:
         """Send the sandbox's own answer."""
         record.status = reply.status
         return web.Response(
-            status=reply.status, body=reply.rendered(), headers=self._headers(reply.media_type, reply.headers)
+            status=reply.status, body=reply.body, headers=self._headers(reply.media_type, reply.headers)
         )
 
     def _send_instead(self, record: RecordedRequest, answer: Answer) -> web.Response:
@@ -98,12 +114,11 @@ class HttpFace:
         self, request: web.BaseRequest, record: RecordedRequest, reply: Reply, length: int
     ) -> None:
         """Send an answer's head and the first bytes of its body."""
-        body = reply.rendered()
         response = web.StreamResponse(status=reply.status, headers=self._headers(reply.media_type, reply.headers))
-        response.content_length = len(body)
+        response.content_length = len(reply.body)
         await response.prepare(request)
         record.status = reply.status
-        await response.write(body[:length])
+        await response.write(reply.body[:length])
 
     def _headers(self, media_type: str | None, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of an answer: those given, and the two that every answer has."""

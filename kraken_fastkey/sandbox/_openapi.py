@@ -1,15 +1,15 @@
 """The sandbox's own description: OpenAPI 3.1, stricter than Kraken's official one where the sandbox is."""
 
-from typing import Any, Final
+from typing import Final
 
+from kraken_fastkey.sandbox._openapi_oauth import OAUTH_PATHS, OAUTH_SCHEMAS
+from kraken_fastkey.sandbox._openapi_parts import Schema, closed_object, json_content, ref
 from kraken_fastkey.sandbox._routes import BASE_PATH
 from kraken_fastkey.sandbox._scopes import PERMISSIONS, READ, USER_INFO, WRITE
 from kraken_fastkey.sandbox._validation import LARGEST_NONCE, LARGEST_TIME, NAME_LENGTH
 
-_Schema = dict[str, Any]
 
-
-def describe_api() -> _Schema:
+def describe_api() -> Schema:
     """Return the description of the sandbox's operations, as an OpenAPI 3.1 document."""
     return {
         "openapi": "3.1.0",
@@ -28,67 +28,51 @@ def describe_api() -> _Schema:
             },
             "/fast-api-keys": {"get": _call("list_keys", READ, "Tell of every key", "KeyList")},
             "/userinfo": {"get": _call("get_user_info", USER_INFO, "Tell whose account it is", "UserInfo")},
+            **OAUTH_PATHS,
         },
         "components": {
-            "securitySchemes": {"accessToken": {"type": "http", "scheme": "bearer"}},
-            "schemas": _SCHEMAS,
+            "securitySchemes": {
+                "accessToken": {"type": "http", "scheme": "bearer"},
+                "clientCredentials": {"type": "http", "scheme": "basic"},
+            },
+            "schemas": {**_SCHEMAS, **OAUTH_SCHEMAS},
             "responses": _RESPONSES,
         },
     }
 
 
-def _ref(name: str, section: str = "schemas") -> _Schema:
-    """Return a reference to a component."""
-    return {"$ref": f"#/components/{section}/{name}"}
-
-
-def _json(schema: _Schema) -> _Schema:
-    """Return the content of a JSON body."""
-    return {"application/json": {"schema": schema}}
-
-
-def _call(operation: str, scope: str, summary: str, answer: str, body: str | None = None) -> _Schema:
+def _call(operation: str, scope: str, summary: str, answer: str, body: str | None = None) -> Schema:
     """Describe an operation."""
-    found: _Schema = {
+    found: Schema = {
         "operationId": operation,
         "summary": summary,
         "security": [{"accessToken": [scope]}],
         "responses": {
             "200": {
                 "description": "The result; or, with the same status, what is wrong with the call",
-                "content": _json({"oneOf": [_ref(answer), _ref("Errors")]}),
+                "content": json_content({"oneOf": [ref(answer), ref("Errors")]}),
             },
-            "401": _ref("Unauthorized", "responses"),
-            "403": _ref("InsufficientScope", "responses"),
+            "401": ref("Unauthorized", "responses"),
+            "403": ref("InsufficientScope", "responses"),
         },
     }
     if body is not None:
-        found["requestBody"] = {"required": True, "content": _json(_ref(body))}
+        found["requestBody"] = {"required": True, "content": json_content(ref(body))}
     return found
 
 
-def _object(properties: _Schema, optional: frozenset[str] = frozenset()) -> _Schema:
-    """Return the schema of an object with these fields and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
-    }
-
-
-def _nullable(schema: _Schema) -> _Schema:
+def _nullable(schema: Schema) -> Schema:
     """Return a schema that takes null too."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
-_NAME: Final[_Schema] = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
-_TIME: Final[_Schema] = {"type": "number", "minimum": 0, "maximum": LARGEST_TIME}
-_NONCES: Final[_Schema] = {"type": "number", "minimum": 0, "maximum": LARGEST_NONCE}
-_TEXTS: Final[_Schema] = {"type": "array", "items": {"type": "string"}}
-_DIGITS: Final[_Schema] = {"type": "string", "pattern": "^[0-9]+$"}
+_NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
+_TIME: Final[Schema] = {"type": "number", "minimum": 0, "maximum": LARGEST_TIME}
+_NONCES: Final[Schema] = {"type": "number", "minimum": 0, "maximum": LARGEST_NONCE}
+_TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
+_DIGITS: Final[Schema] = {"type": "string", "pattern": "^[0-9]+$"}
 
-_SENT_FIELDS: Final[_Schema] = {
+_SENT_FIELDS: Final[Schema] = {
     "ip_allowlist": _nullable(
         {
             "type": "array",
@@ -115,7 +99,7 @@ _SENT_FIELDS: Final[_Schema] = {
     "valid_until": _nullable({**_TIME, "description": "Unix seconds of the key's expiry, in the future; 0: never"}),
 }
 
-_LISTED_FIELDS: Final[_Schema] = {
+_LISTED_FIELDS: Final[Schema] = {
     "api_key_name": _NAME,
     "created_time": _DIGITS,
     "id": {"type": "string", "pattern": "^[A-Za-z0-9_,]+-{0,2}$"},
@@ -125,23 +109,23 @@ _LISTED_FIELDS: Final[_Schema] = {
     "nonce": _NONCES,
     "nonce_window": _NONCES,
     "oauth_client": {"type": "string"},
-    "permissions": _object({name: {"type": "boolean"} for name in PERMISSIONS}, frozenset(PERMISSIONS)),
+    "permissions": closed_object({name: {"type": "boolean"} for name in PERMISSIONS}, frozenset(PERMISSIONS)),
     "purpose": {"type": "string", "const": "standard"},
     "query_from": _TIME,
     "query_to": _TIME,
     "valid_until": _TIME,
 }
 
-_SCHEMAS: Final[_Schema] = {
-    "CreateKey": _object({"api_key_name": _NAME, **_SENT_FIELDS}, frozenset(_SENT_FIELDS)),
-    "UpdateKey": _object(
+_SCHEMAS: Final[Schema] = {
+    "CreateKey": closed_object({"api_key_name": _NAME, **_SENT_FIELDS}, frozenset(_SENT_FIELDS)),
+    "UpdateKey": closed_object(
         {"api_key_name": _NAME, "new_api_key_name": _nullable(_NAME), **_SENT_FIELDS},
         frozenset({"new_api_key_name", *_SENT_FIELDS}),
     ),
-    "DeleteKey": _object({"api_key_name": _NAME}),
-    "CreatedKey": _object(
+    "DeleteKey": closed_object({"api_key_name": _NAME}),
+    "CreatedKey": closed_object(
         {
-            "result": _object(
+            "result": closed_object(
                 {
                     "secret": {"type": "string", "pattern": "^[A-Za-z0-9+/]{86}==$"},
                     "api_key": {"type": "string", "pattern": "^[A-Za-z0-9+/]{56}$"},
@@ -150,10 +134,10 @@ _SCHEMAS: Final[_Schema] = {
             )
         }
     ),
-    "KeyList": _object({"result": {"type": "array", "items": _object(_LISTED_FIELDS)}}),
-    "Done": _object({"result": {"type": "boolean", "const": True}}),
-    "UserInfo": _object({"result": _object({"email": {"type": "string"}, "iban": {"type": "string"}})}),
-    "Errors": _object(
+    "KeyList": closed_object({"result": {"type": "array", "items": closed_object(_LISTED_FIELDS)}}),
+    "Done": closed_object({"result": {"type": "boolean", "const": True}}),
+    "UserInfo": closed_object({"result": closed_object({"email": {"type": "string"}, "iban": {"type": "string"}})}),
+    "Errors": closed_object(
         {
             "error": {
                 "description": "EGeneral:Invalid arguments, alone if the body is no JSON object of the right "
@@ -166,7 +150,7 @@ _SCHEMAS: Final[_Schema] = {
             }
         }
     ),
-    "TokenError": _object(
+    "TokenError": closed_object(
         {
             "error": {"type": "string", "enum": ["invalid_token", "insufficient_scope"]},
             "error_description": {"type": "string"},
@@ -177,13 +161,13 @@ _SCHEMAS: Final[_Schema] = {
 }
 
 
-def _challenge(description: str) -> _Schema:
+def _challenge(description: str) -> Schema:
     """Describe the answer to a token that does not suffice."""
     header = {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer error="}}}
-    return {"description": description, "headers": header, "content": _json(_ref("TokenError"))}
+    return {"description": description, "headers": header, "content": json_content(ref("TokenError"))}
 
 
-_RESPONSES: Final[_Schema] = {
+_RESPONSES: Final[Schema] = {
     "Unauthorized": _challenge("The access token is missing, malformed, unknown, expired or revoked"),
     "InsufficientScope": _challenge("The access token lacks the operation's scope"),
 }

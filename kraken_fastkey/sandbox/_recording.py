@@ -17,7 +17,8 @@ class RecordedRequest:
         query: The query as it came, without the question mark.
         headers: The headers; names match in any case.
         operation: ``"create_key"``, ``"update_key"``, ``"delete_key"``, ``"list_keys"``,
-            ``"get_user_info"``, or ``None`` if the request is none of them.
+            ``"get_user_info"``, ``"token"``, ``"authorize"`` (the page and its buttons), or ``None`` if the
+            request is none of them.
         body: The body's bytes; empty until they have arrived.
         status: The HTTP status of the answer; ``None`` as long as, or because, there is none.
     """

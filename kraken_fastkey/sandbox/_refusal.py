@@ -19,6 +19,20 @@ def invalid(detail: str) -> str:
     return f"{INVALID_ARGUMENTS}:{detail}"
 
 
+class TokenRefusalError(Exception):
+    """A token request that is refused, as RFC 6749 section 5.2 has it.
+
+    Args:
+        error: The error's name, such as ``"invalid_grant"``.
+        description: What is wrong, for whoever writes the client: ASCII, without quotation marks.
+    """
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(error, description)
+        self.error = error
+        self.description = description
+
+
 INVALID_ARGUMENTS = "EGeneral:Invalid arguments"
 PERMISSION_DENIED = "EGeneral:Permission denied"
 TOO_MANY_KEYS = "EAccount:Too many API keys"

@@ -15,12 +15,32 @@ ROUTES: Final = MappingProxyType(
         ("GET", "/fast-api-keys"): "list_keys",
         ("GET", "/fast-api-key"): "list_keys",
         ("GET", "/userinfo"): "get_user_info",
+        ("POST", "/token"): "token",
+        # The page, and the decision that its buttons send.
+        ("GET", "/authorize"): "authorize",
+        ("POST", "/authorize"): "authorize",
     }
 )
 
 OPERATIONS: Final = frozenset(ROUTES.values())
 
 
+# What may stand in front of the path of "authorize", and of no other.
+LANGUAGES: Final = (
+    *("en-us", "de", "es-es", "fil-ph", "fr", "it-it", "nl", "pl", "pt-br"),
+    *("ru-ru", "tr-tr", "uk-ua", "vi-vn", "zh-cn"),
+)
+
+
 def operation_of(method: str, path: str) -> str | None:
     """Return the operation's name, or ``None`` if the sandbox has no such operation."""
-    return ROUTES.get((method, path.removeprefix(BASE_PATH))) if path.startswith(BASE_PATH) else None
+    language = language_of(path)
+    inner = path if language is None else path.removeprefix(f"/{language}")
+    operation = ROUTES.get((method, inner.removeprefix(BASE_PATH))) if inner.startswith(BASE_PATH) else None
+    return operation if language is None or operation == "authorize" else None
+
+
+def language_of(path: str) -> str | None:
+    """Return the language that a path begins with, or ``None`` if it begins with none."""
+    first = path.split("/")[1] if path.startswith("/") else ""
+    return first if first in LANGUAGES else None

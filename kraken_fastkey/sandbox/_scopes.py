@@ -36,6 +36,11 @@ EVERY_SCOPE: Final = frozenset(
     {WRITE, READ, USER_INFO, _PREFIX + "multiple", *(scope_of(permission) for permission in PERMISSIONS)}
 )
 
+# With one of these, money can leave the account.
+SENSITIVE_SCOPES: Final = frozenset(
+    scope_of(permission) for permission in ("funds_withdraw", "withdrawal_address_add", "withdrawal_address_update")
+)
+
 # RFC 6749 section 3.3: printable ASCII without the space, the quotation mark and the backslash.
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 

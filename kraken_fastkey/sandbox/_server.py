@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from kraken_fastkey.sandbox._account import Account, SandboxKey
-from kraken_fastkey.sandbox._api import KrakenApi
+from kraken_fastkey.sandbox._account import OAUTH_CLIENT, Account, SandboxKey
+from kraken_fastkey.sandbox._api import REQUIRED_SCOPES, KrakenApi
+from kraken_fastkey.sandbox._authorization import PageError
+from kraken_fastkey.sandbox._clients import LOOPBACK_URIS, Client, ClientBook
+from kraken_fastkey.sandbox._consent import Consent
 from kraken_fastkey.sandbox._faults import Faults
+from kraken_fastkey.sandbox._grants import GrantBook, SandboxGrant
 from kraken_fastkey.sandbox._http import HttpFace
 from kraken_fastkey.sandbox._listener import Listener
 from kraken_fastkey.sandbox._recording import RecordedRequest
-from kraken_fastkey.sandbox._routes import BASE_PATH
+from kraken_fastkey.sandbox._routes import BASE_PATH, operation_of
 from kraken_fastkey.sandbox._scopes import EVERY_SCOPE, parse_scopes
+from kraken_fastkey.sandbox._token_endpoint import TokenEndpoint, TokenMediaType
 from kraken_fastkey.sandbox._tokens import TokenBook
 
 
@@ -32,6 +37,9 @@ class KrakenSandbox:
             token = sandbox.issue_token(scopes=["account.fast-api-key:read"])
             ...  # talk to sandbox.base_url
 
+    It is an OAuth server, too: users (or a test in their place: `approve`, `deny`) allow apps to act for them at
+    `authorize_url`, and apps change codes and refresh tokens for new tokens at `token_url`.
+
     Args:
         host: A loopback address, or ``"localhost"``, which means 127.0.0.1.
         port: The TCP port; 0: any free one.
@@ -40,9 +48,14 @@ class KrakenSandbox:
         max_keys: How many keys the account may hold, 0 or more; Kraken's own limit is not published.
         email: The account's e-mail address, as ``GET /userinfo`` tells it.
         iban: The account's IIBAN, likewise.
+        refresh_reuse_grace: For how many seconds after a refresh the refresh token that it spent gives the
+            same new tokens once more; used later, or used after the next refresh, it ends the grant.
+        token_media_type: How `token_url` hands over tokens: ``"application/json"``, as Kraken does, or
+            ``"application/x-www-form-urlencoded"``, as its description says.
 
     Raises:
-        ValueError: if ``host`` is not loopback, or ``max_keys`` is negative.
+        ValueError: if ``host`` is not loopback, ``max_keys`` or ``refresh_reuse_grace`` is negative, or
+            ``token_media_type`` is neither of the two.
     """
 
     def __init__(
@@ -55,6 +68,8 @@ class KrakenSandbox:
         max_keys: int = 100,
         email: str = "sandbox@example.com",
         iban: str = "AA12N84GSANDBOX0",
+        refresh_reuse_grace: float = 0,
+        token_media_type: TokenMediaType = "application/json",  # noqa: S107 (no password)
     ) -> None:
         if max_keys < 0:
             raise ValueError("max_keys must be 0 or more")
@@ -63,9 +78,18 @@ class KrakenSandbox:
         self._tokens = TokenBook(clock, rng)
         self._faults = Faults()
         self._requests: list[RecordedRequest] = []
+        self._clients = ClientBook()
+        self._grants = GrantBook(clock, rng, self._tokens, refresh_reuse_grace)
+        self._consent = Consent(self._clients, self._grants, clock, rng, lambda: self._listener.origin, email)
         api = KrakenApi(self._account, self._tokens, clock, {"email": email, "iban": iban})
-        face = HttpFace(api, self._faults, self._requests, clock)
+        operations = {
+            **dict.fromkeys(REQUIRED_SCOPES, api.answer),
+            "token": TokenEndpoint(self._clients, self._grants, token_media_type).answer,
+            "authorize": self._consent.answer,
+        }
+        face = HttpFace(operations, self._faults, self._requests, clock)
         self._listener = Listener(face.handle, _loopback(host), port)
+        self.register_client(self.client_id)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -99,6 +123,29 @@ class KrakenSandbox:
         return self._listener.origin + BASE_PATH
 
     @property
+    def authorize_url(self) -> str:
+        """Where users are asked: ``http://127.0.0.1:<port>/oauth/authorize``; a language may stand before the path.
+
+        Raises:
+            RuntimeError: if the sandbox has never been started.
+        """
+        return f"{self.base_url}/authorize"
+
+    @property
+    def token_url(self) -> str:
+        """Where apps get tokens: ``http://127.0.0.1:<port>/oauth/token``.
+
+        Raises:
+            RuntimeError: if the sandbox has never been started.
+        """
+        return f"{self.base_url}/token"
+
+    @property
+    def client_id(self) -> str:
+        """The public client that is registered from the start; it may await users at any loopback URL."""
+        return OAUTH_CLIENT
+
+    @property
     def requests(self) -> list[RecordedRequest]:
         """Every request that was received, in order of arrival; it may be cleared."""
         return self._requests
@@ -124,7 +171,7 @@ class KrakenSandbox:
         return self._listener.peak_connections
 
     def issue_token(self, *, scopes: Iterable[str] | None = None, expires_in: float = 14400) -> str:
-        """Return a new access token for the account. Tokens issued before stay as they are.
+        """Return a new access token of `client_id` for the account. Tokens issued before stay as they are.
 
         Args:
             scopes: What it allows, such as ``"account.fast-api-key:write"``; a string is read as OAuth's
@@ -136,11 +183,92 @@ class KrakenSandbox:
         Raises:
             ValueError: if a scope cannot be one (RFC 6749 section 3.3), or ``expires_in`` is NaN.
         """
-        return self._tokens.issue(EVERY_SCOPE if scopes is None else parse_scopes(scopes), expires_in)
+        return self._tokens.issue(self.client_id, EVERY_SCOPE if scopes is None else parse_scopes(scopes), expires_in)
 
     def revoke_token(self, token: str) -> None:
         """Refuse this token from now on; one that the sandbox does not know is refused anyway."""
         self._tokens.revoke(token)
+
+    def expire_access_tokens(self) -> None:
+        """Refuse every access token that there is, however long it had to live. Grants can be refreshed."""
+        self._tokens.revoke_all()
+
+    def register_client(
+        self,
+        client_id: str,
+        client_secret: str | None = None,
+        *,
+        redirect_uris: Iterable[str] = LOOPBACK_URIS,
+        name: str = "Grid Bot Inc.",
+        scopes: Iterable[str] | None = None,
+    ) -> None:
+        """Register an app.
+
+        Args:
+            client_id: Its identifier.
+            client_secret: Its secret, for a confidential client; ``None``: it is a public one.
+            redirect_uris: Where users may be sent back to: absolute URLs of the web, or of a scheme of the
+                app's own that holds a dot. At a loopback address the port does not matter, and where no path
+                is given, neither does the path.
+            name: What users are told that it is called.
+            scopes: What it may ask for, as for `issue_token`; ``None``: every scope.
+
+        Raises:
+            ValueError: if the identifier is in use, or an argument cannot be what it should be.
+        """
+        client = Client(
+            client_id=client_id,
+            client_secret=client_secret,
+            name=name,
+            redirect_uris=tuple(redirect_uris),
+            scopes=EVERY_SCOPE if scopes is None else parse_scopes(scopes),
+        )
+        self._clients.add(client)
+
+    def approve(self, url: str) -> str:
+        """Return where a user's browser ends who opens this authorize URL and clicks Allow.
+
+        That is the app's redirect URI, with a code, or with the error that the app's mistake deserves. Nothing
+        goes over HTTP, nothing is logged, and no fault happens.
+
+        Args:
+            url: An authorize URL, such as the client makes from `authorize_url`.
+
+        Raises:
+            ValueError: if it is none of this sandbox's, or the user would see an error and be sent nowhere.
+        """
+        return self._decide(url, allow=True)
+
+    def deny(self, url: str) -> str:
+        """Return where a user's browser ends who opens this authorize URL and clicks Deny; see `approve`."""
+        return self._decide(url, allow=False)
+
+    def _decide(self, url: str, *, allow: bool) -> str:
+        """Decide in a user's place."""
+        address, _, query = url.partition("?")
+        origin, path = self._listener.origin, address.removeprefix(self._listener.origin)
+        if not address.startswith(f"{origin}/") or operation_of("GET", path) != "authorize":
+            raise ValueError(f"this is no authorize URL of this sandbox; it begins with {self.authorize_url}")
+        try:
+            return self._consent.decide(query.partition("#")[0], allow=allow)
+        except PageError as error:
+            raise ValueError(f"the user would see an error page: {error.reason}") from None
+
+    def grants(self) -> tuple[SandboxGrant, ...]:
+        """Return what users have granted, oldest first, revoked grants among them."""
+        return self._grants.listed()
+
+    def revoke_grant(self, grant: SandboxGrant | None = None) -> None:
+        """Let the user end a grant: its tokens are refused from now on.
+
+        Args:
+            grant: Which one, as `grants` has told it at any time; ``None``: every one.
+
+        Raises:
+            ValueError: if there is no such grant.
+        """
+        for ended in self.grants() if grant is None else (grant,):
+            self._grants.revoke(ended.number)
 
     def keys(self) -> tuple[SandboxKey, ...]:
         """Return the keys that exist now, oldest first, expired ones among them."""

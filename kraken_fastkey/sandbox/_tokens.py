@@ -9,9 +9,16 @@ import attrs
 
 
 @attrs.frozen
-class _Issued:
-    """What the sandbox knows of one token."""
+class Issued:
+    """What the sandbox knows of one token.
 
+    Attributes:
+        client_id: The app that holds it.
+        scopes: What it allows.
+        expires_at: When it expires, in Unix seconds.
+    """
+
+    client_id: str
     scopes: frozenset[str]
     expires_at: float
 
@@ -27,10 +34,10 @@ class TokenBook:
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
         self._clock = clock
         self._rng = rng
-        self._issued: dict[str, _Issued] = {}
+        self._issued: dict[str, Issued] = {}
 
-    def issue(self, scopes: frozenset[str], expires_in: float) -> str:
-        """Return a new token that carries ``scopes`` for ``expires_in`` seconds; at zero it has expired.
+    def issue(self, client_id: str, scopes: frozenset[str], expires_in: float) -> str:
+        """Return a new token of an app that carries ``scopes`` for ``expires_in`` seconds; at zero it has expired.
 
         Raises:
             ValueError: if ``expires_in`` is not a number.
@@ -38,14 +45,18 @@ class TokenBook:
         if math.isnan(expires_in):
             raise ValueError("expires_in must be a number of seconds")
         token = base64.urlsafe_b64encode(self._rng.randbytes(33)).decode()
-        self._issued[token] = _Issued(scopes, self._clock() + expires_in)
+        self._issued[token] = Issued(client_id, scopes, self._clock() + expires_in)
         return token
 
     def revoke(self, token: str) -> None:
         """Refuse this token from now on; one that was never issued is refused anyway (as in RFC 7009)."""
         self._issued.pop(token, None)
 
-    def scopes_of(self, token: str) -> frozenset[str] | None:
-        """Return what a token allows, or ``None`` if it is unknown, revoked or expired."""
+    def revoke_all(self) -> None:
+        """Refuse every token that has been issued so far."""
+        self._issued.clear()
+
+    def find(self, token: str) -> Issued | None:
+        """Return what is known of a token that counts, or ``None`` if it is unknown, revoked or expired."""
         issued = self._issued.get(token)
-        return issued.scopes if issued is not None and self._clock() < issued.expires_at else None
+        return issued if issued is not None and self._clock() < issued.expires_at else None

@@ -186,7 +186,8 @@ async def test_clear(kit: Kit) -> None:
 def test_wrong_use() -> None:
     """A misspelt operation, a fault for no request, and answers that cannot be sent are errors at once."""
     faults = Faults()
-    with pytest.raises(ValueError, match="create_key, delete_key, get_user_info, list_keys, update_key"):
+    every = "authorize, create_key, delete_key, get_user_info, list_keys, token, update_key"
+    with pytest.raises(ValueError, match=every):
         faults.add(Disconnect(), operation="create")
     with pytest.raises(ValueError, match="times"):
         faults.add(Disconnect(), times=0)

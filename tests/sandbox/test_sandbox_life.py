@@ -244,7 +244,9 @@ async def test_json_of_a_body_that_is_too_deep(kit: Kit) -> None:
         ("PATCH", "/fast-api-key"),
         ("DELETE", "/userinfo"),
         ("OPTIONS", "/userinfo"),
-        ("POST", "/token"),
+        ("GET", "/token"),
+        ("PUT", "/authorize"),
+        ("GET", "/authorize/"),
         ("GET", "/../fast-api-keys"),
     ],
 )

@@ -4,11 +4,14 @@ import importlib
 import pathlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from oauth_kit import FORM, asking, parameters_of
 from sandbox_kit import START, Kit, jsonschema, running
 
 from kraken_fastkey.sandbox._openapi import describe_api
+from kraken_fastkey.sandbox._routes import LANGUAGES
 from kraken_fastkey.sandbox._scopes import EVERY_SCOPE, PERMISSIONS, scope_of
 
 OFFICIAL = pathlib.Path(__file__).parents[2].parent / "shared" / "spec" / "kraken-connect-openapi.yaml"
@@ -96,6 +99,69 @@ def test_permissions_are_the_same(official: Any) -> None:
     theirs = official["components"]["schemas"]["APIKeyParameters"]["properties"]["permissions"]["properties"]
     assert set(PERMISSIONS) - set(theirs) == {"withdrawal_address_add", "withdrawal_address_update"}
     assert set(theirs) <= set(PERMISSIONS)
+
+
+async def test_token_answers_fit(official: Any) -> None:
+    """A pair of tokens fits the official schema, in its own media type and as JSON, and lacks nothing of it."""
+    content = official["paths"]["/token"]["post"]["responses"]["200"]["content"]
+    schema = content[FORM]["schema"]
+    validator = jsonschema.Draft202012Validator({**schema, "additionalProperties": {"type": "string"}})
+    async with asking() as app:
+        pair = await app.granted()
+    async with asking(token_media_type=FORM) as app:
+        answered = await app.exchange(app.code())
+    assert answered.headers["Content-Type"] in content
+    form: dict[str, Any] = dict(parse_qsl(answered.body.decode()))
+    # A form knows no numbers.
+    for found in (pair, {**form, "expires_in": int(form["expires_in"])}):
+        validator.validate(found)
+        assert {"scope", *schema["properties"]} == set(found)
+
+
+def test_token_requests_have_the_same_fields(official: Any) -> None:
+    """What a token request holds is what the official description says, and PKCE's verifier besides."""
+    theirs = official["paths"]["/token"]["post"]["requestBody"]["content"][FORM]["schema"]["properties"]
+    ours = describe_api()["components"]["schemas"]["TokenRequest"]["oneOf"]
+    assert {name for form in ours for name in form["properties"]} == {"code_verifier", *theirs}
+    assert {form["properties"]["grant_type"]["const"] for form in ours} == set(theirs["grant_type"]["enum"])
+
+
+def test_authorize_requests_are_the_same(official: Any) -> None:
+    """The authorize URLs, their languages and parameters are the official ones, and PKCE's besides."""
+    shared = official["components"]["parameters"]
+    for path, ours in (("/oauth/authorize", "/authorize"), ("/{language}/oauth/authorize",) * 2):
+        theirs = [
+            shared[parameter["$ref"].rpartition("/")[2]] if "$ref" in parameter else parameter
+            for parameter in official["paths"][path]["get"]["parameters"]
+        ]
+        described = describe_api()["paths"][ours]
+        parameters = described["get"]["parameters"]
+        assert {p["name"] for p in theirs if p["in"] == "query"} | {"code_challenge", "code_challenge_method"} == {
+            p["name"] for p in parameters
+        }
+        assert {p["name"] for p in theirs if p["required"] and p["in"] == "query"} == {
+            p["name"] for p in parameters if p.get("required")
+        }
+        for parameter in theirs:
+            if parameter["in"] == "path":
+                (language,) = described["parameters"]
+                assert set(parameter["schema"]["enum"]) == set(language["schema"]["enum"]) == set(LANGUAGES)
+
+
+async def test_callbacks_fit(official: Any) -> None:
+    """What a callback tells fits the official schemas; its errors are official ones."""
+    content = official["components"]["responses"]["OAuthAuthorizeRedirect"]["content"][FORM]["schema"]
+    success, error = content["oneOf"]
+    async with asking() as app:
+        approved = parameters_of(app.kit.sandbox.approve(app.url()))
+        mistakes: list[dict[str, str]] = [{"scope": "x"}, {"response_type": "token"}, {"preferTheme": "x"}]
+        failed = [parameters_of(app.kit.sandbox.approve(app.url(**mistake))) for mistake in mistakes]
+        failed.append(parameters_of(app.kit.sandbox.deny(app.url())))
+    jsonschema.Draft202012Validator(success).validate(approved)
+    assert {"iss", *success["properties"]} == approved.keys()
+    for told in failed:
+        jsonschema.Draft202012Validator(error).validate(told)
+        assert {"iss", *error["properties"]} == told.keys() - {"error_description"}
 
 
 def test_scopes_are_the_same(official: Any) -> None:

@@ -1,11 +1,13 @@
 """The sandbox's own description: sound, complete, and held to by what is answered to anything at all."""
 
 import asyncio
+import base64
 import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
 import pytest
@@ -24,6 +26,8 @@ from kraken_fastkey.sandbox import KrakenSandbox
 from kraken_fastkey.sandbox._openapi import describe_api
 from kraken_fastkey.sandbox._routes import ROUTES
 from kraken_fastkey.sandbox._validation import KeyFields
+
+REDIRECT_URI = "http://127.0.0.1:1/callback"
 
 
 @pytest.fixture(name="kit")
@@ -46,8 +50,10 @@ async def test_description_is_served(kit: Kit) -> None:
 def test_description_is_complete() -> None:
     """It has every route, and its schemas are schemas."""
     document = describe_api()
+    elsewhere = document["paths"].pop("/{language}/oauth/authorize")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert described == set(ROUTES)
+    assert set(elsewhere) == {"servers", "parameters", *document["paths"]["/authorize"]}
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -85,12 +91,15 @@ def _server() -> Iterator[Running]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+    for operation, statuses in (("token", (200, 400)), ("authorize", (200, 302, 400))):
+        for status in statuses:
+            assert server.outcomes[operation, str(status)] > 0
     for method in ("get", "post", "put", "delete"):
         assert server.outcomes[method, "result"] > 0
         assert server.outcomes[method, "error"] > 0
 
 
-schema = schemathesis.openapi.from_dict(describe_api())
+schema = schemathesis.openapi.from_dict(describe_api()).exclude(path_regex="/token|/authorize")
 
 CHECKS: list[Any] = [
     not_a_server_error,
@@ -142,3 +151,51 @@ def test_schemathesis(case: Any, server: Running) -> None:
         assert outcome == "error"
     elif not goes_beyond_the_schema(fields):
         assert outcome == "result"
+
+
+def credentials(server: Running) -> dict[str, str]:
+    """Return the default client's credentials."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{server.sandbox.client_id}:".encode()).decode()}
+
+
+def new_code(server: Running) -> str:
+    """Return a code for `REDIRECT_URI`."""
+    query = urlencode({"client_id": server.sandbox.client_id, "redirect_uri": REDIRECT_URI})
+    callback = server.sandbox.approve(f"{server.sandbox.authorize_url}?{query}")
+    return parse_qs(urlsplit(callback).query)["code"][0]
+
+
+oauth_schema = schemathesis.openapi.from_dict(describe_api())
+
+
+@oauth_schema.include(path="/token").parametrize()
+@settings(derandomize=True, max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_schemathesis_token(case: Any, server: Running) -> None:
+    """Whatever form is sent, the answer is described; a good code among it gets tokens, an unknown one does not."""
+    for given in (False, True):
+        if given and isinstance(case.body, dict):
+            case.body = {
+                "grant_type": "authorization_code",
+                "code": new_code(server),
+                "redirect_uri": REDIRECT_URI,
+            }
+        response = case.call(base_url=server.sandbox.base_url, headers=credentials(server))
+        case.validate_response(response, checks=CHECKS)
+        assert ("access_token" in response.json()) == (response.status_code == 200)
+        server.outcomes["token", str(response.status_code)] += 1
+
+
+@oauth_schema.include(path_regex="/authorize").parametrize()
+@settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_schemathesis_authorize(case: Any, server: Running) -> None:
+    """Whatever is asked, the answer is described, and leads nowhere but to a URI that is registered."""
+    base_url = server.sandbox.base_url
+    if "{language}" in case.operation.path:
+        base_url = base_url.removesuffix("/oauth")
+    for given in (False, True):
+        if given and case.operation.method == "get" and isinstance(case.query, dict):
+            case.query = {**case.query, "client_id": server.sandbox.client_id, "redirect_uri": REDIRECT_URI}
+        response = case.call(base_url=base_url, allow_redirects=False)
+        case.validate_response(response, checks=CHECKS)
+        assert response.headers.get("Location", REDIRECT_URI).startswith(REDIRECT_URI)
+        server.outcomes["authorize", str(response.status_code)] += 1

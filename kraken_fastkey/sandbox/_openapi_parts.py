@@ -1,0 +1,26 @@
+"""The pieces that OpenAPI documents are put together from."""
+
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+Schema: TypeAlias = dict[str, Any]
+
+
+def ref(name: str, section: str = "schemas") -> Schema:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{section}/{name}"}
+
+
+def json_content(schema: Schema) -> Schema:
+    """Return the content of a JSON body."""
+    return {"application/json": {"schema": schema}}
+
+
+def closed_object(properties: Schema, optional: Collection[str] = ()) -> Schema:
+    """Return the schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }

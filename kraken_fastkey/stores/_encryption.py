@@ -1,0 +1,100 @@
+"""Encryption at rest: what any backend keeps, under a key that the caller holds."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Final
+
+from kraken_fastkey._errors import InvalidRequestError, StoreError
+from kraken_fastkey._secret import SecretStr
+from kraken_fastkey.stores._records import Record, RecordStore
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+__all__ = ["EncryptedRecords", "encryption_key_fault", "encryption_key_from_environment"]
+
+_KEY_BYTES: Final = 32
+
+
+class EncryptedRecords:
+    """A backend whose records are encrypted and signed (Fernet: AES-128-CBC and HMAC-SHA256).
+
+    Args:
+        records: Where they are kept.
+        key: The key, see `encryption_key_fault`.
+        place: What the backend is, for the errors.
+
+    Raises:
+        ModuleNotFoundError: The extra `crypto` is not installed.
+    """
+
+    def __init__(self, records: RecordStore, key: SecretStr, place: str) -> None:
+        self._fernet = _make_fernet(key)
+        self._records = records
+        self._place = place
+
+    async def read(self) -> Record | None:
+        record = await self._records.read()
+        if record is None:
+            return None
+        opened = self._open(record)
+        if opened is None:
+            raise StoreError(
+                f"{self._place} cannot be decrypted: the key is another one, or the content was never encrypted, "
+                "or it was changed"
+            )
+        return opened
+
+    async def swap(self, record: Record) -> None:
+        await self._records.swap(Record(self._fernet.encrypt(record.data), record.version))
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        return self._records.lock()
+
+    def _open(self, record: Record) -> Record | None:
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415  # an extra
+
+        try:
+            return Record(self._fernet.decrypt(record.data), record.version)
+        except InvalidToken:
+            return None
+
+
+def encryption_key_fault(key: object) -> str | None:
+    """Return what is wrong with a key, or `None`: it must be 32 random bytes in URL-safe base64, as Fernet's are."""
+    if not isinstance(key, SecretStr):
+        return f"must be a str, not {getattr(key, '__name__', type(key).__name__)}"
+    try:
+        good = len(base64.urlsafe_b64decode(key.get_secret_value())) == _KEY_BYTES
+    except ValueError:
+        good = False
+    return None if good else "must be 32 bytes in URL-safe base64: have Fernet.generate_key() of cryptography make one"
+
+
+def encryption_key_from_environment(variable: str = "KRAKEN_FASTKEY_ENCRYPTION_KEY") -> SecretStr:
+    """Return the key that an environment variable holds, for a store's *encryption_key*.
+
+    `python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"` makes one.
+
+    Args:
+        variable: The variable's name.
+
+    Raises:
+        InvalidRequestError: It is not set, or holds no key: 32 bytes in URL-safe base64.
+    """
+    key = SecretStr(os.environ.get(variable, "").strip())
+    fault = encryption_key_fault(key) if key else "is not set, or empty: set it"
+    if fault:
+        raise InvalidRequestError({variable: fault})
+    return key
+
+
+def _make_fernet(key: SecretStr) -> Fernet:
+    try:
+        from cryptography.fernet import Fernet  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[crypto]'", name=error.name) from None
+    return Fernet(key.get_secret_value())

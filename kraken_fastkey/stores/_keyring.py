@@ -1,0 +1,256 @@
+"""KeyringGrantStore: a grant in the operating system's keyring."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import attrs
+
+from kraken_fastkey._errors import StoreError
+from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.stores._file import file_lock
+from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_store_arguments, in_thread
+from kraken_fastkey.stores._records import Record, RecordConflictError
+
+__all__ = ["KeyringGrantStore", "KeyringRecords"]
+
+_SERVICE: Final = "kraken-fastkey"
+_MAX_NAME: Final = 256
+_TEXT: Final = re.compile(r"kraken-fastkey record 1, version ([1-9][0-9]{0,17}) ([\x00-\xff]*)")
+_INSTEAD: Final = "on a server, use a FileGrantStore with an encryption_key"
+_NO_BACKEND: Final = (
+    "no keyring is there: on a desktop, install and unlock one (GNOME Keyring, KWallet, or what the keyring package "
+    f"lists); {_INSTEAD}"
+)
+# Credential Manager takes 2560 bytes, and a character has 2 of them.
+_WINDOWS_LIMIT: Final = 1280
+# Modules of the keyring package that keep nothing.
+_KEEP_NOTHING: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
+_PLAINTEXT: Final = "keyrings.alt"
+
+
+@attrs.frozen
+class _Reply:
+    """What the keyring answered, or what is wrong. The answer may hold secrets in clear, so no repr shows it."""
+
+    value: Any = attrs.field(default=None, repr=False)
+    fault: str | None = None
+
+
+class KeyringRecords:
+    """A record in a keyring, as the password of a service and an account.
+
+    Its locks are files: one for the account, and one for writing, which is the whole service's: where two accounts
+    have the same service, Windows' backend moves the one to write the other.
+
+    Args:
+        keyring: The package.
+        service: The service.
+        account: The account.
+        folder: Where the files for the locks are.
+        place: What it is, for the errors.
+        lock_timeout: How long to wait for a lock, in seconds.
+        allow_plaintext: Whether backends that keep secrets in clear will do.
+        runtime: Time, sleep and chance.
+    """
+
+    def __init__(
+        self,
+        keyring: ModuleType,
+        service: str,
+        account: str,
+        *,
+        folder: Path,
+        place: str,
+        lock_timeout: float,
+        allow_plaintext: bool,
+        runtime: Runtime,
+    ) -> None:
+        self._keyring = keyring
+        self._service = service
+        self._account = account
+        self._place = place
+        self._allow_plaintext = allow_plaintext
+        self._lock = file_lock(folder / f"{_digest(service, account)}.lock", place, lock_timeout, runtime)
+        self._writing = file_lock(folder / f"{_digest(service)}.writing", place, lock_timeout, runtime)
+
+    async def read(self) -> Record | None:
+        # A keyring may ask the user to unlock it: who is cancelled need not wait for that.
+        return await asyncio.get_running_loop().run_in_executor(None, self._read)
+
+    async def swap(self, record: Record) -> None:
+        async with self._writing.hold():
+            await in_thread(functools.partial(self._swap, record))
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        return self._lock.hold()
+
+    def _read(self) -> Record | None:
+        reply = self._call(self._get)
+        if reply.fault:
+            raise StoreError(f"{self._place} cannot be read: {reply.fault}")
+        record = None if reply.value is None else _to_record(reply.value)
+        if reply.value is not None and record is None:
+            raise StoreError(
+                f"{self._place} holds no record of this library, or a damaged one: see whether the service is right; "
+                "if so, delete it, and have the user log in again"
+            )
+        return record
+
+    def _swap(self, record: Record) -> None:
+        stored = self._read()
+        if record.version != (0 if stored is None else stored.version) + 1:
+            raise RecordConflictError(f"{self._place} was changed meanwhile: read it again")
+        reply = self._call(functools.partial(self._set, record))
+        if reply.fault:
+            size = len(_to_text(record))
+            large = (
+                f" (the record has {size} characters; Windows takes {_WINDOWS_LIMIT}: if it is too large, use a "
+                "FileGrantStore with an encryption_key)"
+            )
+            raise StoreError(f"{self._place} cannot be written: {reply.fault}{large if size > _WINDOWS_LIMIT else ''}")
+        # Some keyrings cut what is too long, or keep nothing; and the pair before this one is used up.
+        if self._read() != record:
+            raise StoreError(f"{self._place} cannot be written: the keyring has not kept what it was given; {_INSTEAD}")
+
+    def _get(self, backend: Any) -> Any:
+        return backend.get_password(self._service, self._account)
+
+    def _set(self, record: Record, backend: Any) -> None:
+        backend.set_password(self._service, self._account, _to_text(record))
+
+    def _call(self, call: Callable[[Any], Any]) -> _Reply:
+        """Have a backend do something, which never raises: its exceptions may quote secrets, and its frames do."""
+        try:
+            backend = self._keyring.get_keyring()
+            fault = _backend_fault(backend, allow_plaintext=self._allow_plaintext)
+            return _Reply(fault=fault) if fault else _Reply(call(backend))
+        except self._keyring.errors.NoKeyringError:
+            return _Reply(fault=_NO_BACKEND)
+        except self._keyring.errors.KeyringLocked:
+            return _Reply(fault="the keyring is locked: unlock it")
+        except Exception as error:  # noqa: BLE001  # backends raise what their systems raise
+            return _Reply(fault=f"the keyring failed ({type(error).__name__}): see whether it is there and unlocked")
+
+
+def _backend_fault(backend: Any, *, allow_plaintext: bool) -> str | None:
+    # A chain has others in it, and any of them may get the secret.
+    for one in [backend, *getattr(backend, "backends", ())]:
+        modules = {base.__module__ for base in type(one).__mro__}
+        if modules & _KEEP_NOTHING:
+            return _NO_BACKEND
+        if not allow_plaintext and any(f"{module}.".startswith(f"{_PLAINTEXT}.") for module in modules):
+            name = f"{type(one).__module__}.{type(one).__qualname__}"
+            return (
+                f"the keyring is {name}, of {_PLAINTEXT}, whose backends keep secrets in clear: name another in "
+                f"PYTHON_KEYRING_BACKEND, or allow it with allow_plaintext=True; {_INSTEAD}"
+            )
+    return None
+
+
+def _digest(*names: str) -> str:
+    return hashlib.sha256(json.dumps(names).encode("ascii")).hexdigest()
+
+
+def _to_text(record: Record) -> str:
+    # A grant's record is JSON in ASCII, which is shorter than base64 of it. Any other bytes come back as well.
+    return f"kraken-fastkey record 1, version {record.version} {record.data.decode('latin-1')}"
+
+
+def _to_record(text: object) -> Record | None:
+    found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+    return None if found is None else Record(found[2].encode("latin-1"), int(found[1]))
+
+
+class KeyringGrantStore(RecordGrantStore):
+    """A grant in the operating system's keyring: for programs on a user's desktop. It needs the extra `keyring`.
+
+    The keyring is the one that the package keyring chooses: Credential Manager on Windows, Keychain on macOS, Secret
+    Service or KWallet on Linux. It may ask the user to unlock it, and is then waited for; a save that has begun is
+    waited for even by who is cancelled. Backends of the package keyrings.alt, which keep secrets in clear, are
+    refused. Exceptions of the backends hang on none of the store's: they may quote secrets.
+
+    Windows takes 2560 bytes for each secret, which is 1280 characters. A grant's record has about 400 and the length of
+    its tokens: if the tokens are long, `save` raises `StoreError`, and a `FileGrantStore` with an *encryption_key*
+    is the place for it.
+
+    Any number of tasks, threads, event loops and processes of one user on one machine may share the grant: their
+    locks are empty files, which must stay, in the folder `kraken-fastkey` in `$XDG_STATE_HOME`, or in
+    `~/.local/state` if that is not set. The kernel frees the locks of one that is killed.
+
+    Args:
+        account: Whose grant it is, 1 to 256 characters: the keyring's user name. Grants of different accounts never
+            mix; if one user has several environments or clients, let them be part of it, or of *service*.
+        service: The keyring's name for the program, 1 to 256 characters.
+        lock_timeout: How long to wait for a lock, in seconds; 0 or more.
+        allow_plaintext: Keep the tokens even in a backend that keeps them in clear.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+        ModuleNotFoundError: The extra is not installed.
+        StoreError: The user has no folder for the locks.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        service: str = _SERVICE,
+        lock_timeout: float = LOCK_TIMEOUT,
+        allow_plaintext: bool = False,
+        _runtime: Runtime = SYSTEM,
+    ) -> None:
+        check_store_arguments(
+            account=_name_fault(account),
+            service=_name_fault(service),
+            lock_timeout=check_lock_timeout(lock_timeout),
+            allow_plaintext=None if isinstance(allow_plaintext, bool) else "must be a bool",
+        )
+        place = f"the grant of {account!r} in the keyring's {service!r}"
+        records = KeyringRecords(
+            _import_keyring(),
+            service,
+            account,
+            folder=_state_folder(),
+            place=place,
+            lock_timeout=lock_timeout,
+            allow_plaintext=allow_plaintext,
+            runtime=_runtime,
+        )
+        super().__init__(records, place)
+
+
+def _name_fault(name: object) -> str | None:
+    good = isinstance(name, str) and 0 < len(name) <= _MAX_NAME
+    return None if good else f"must be a str of 1 to {_MAX_NAME} characters"
+
+
+def _import_keyring() -> ModuleType:
+    try:
+        import keyring  # noqa: PLC0415  # an extra
+        import keyring.errors  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[keyring]'", name=error.name) from None
+    return keyring
+
+
+def _state_folder() -> Path:
+    # The specification of XDG says that relative paths are not to be used.
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        try:
+            state = Path.home() / ".local" / "state"
+        except RuntimeError:
+            raise StoreError("the user has no home for the locks of the keyring: set XDG_STATE_HOME") from None
+    return state / "kraken-fastkey"
