@@ -24,7 +24,8 @@ __all__ = ["login"]
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:20vh auto 0;padding:0 1.5rem}}</style></head>
+<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:20vh auto 0;padding:0 1.5rem}}
+h1{{font-size:1.5rem;line-height:1.25}}</style></head>
 <body><main><h1>{title}</h1><p>{text}</p></main></body></html>
 """
 _HEADERS: Final = {

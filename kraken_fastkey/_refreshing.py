@@ -29,6 +29,7 @@ from kraken_fastkey._errors import (
     ReauthorizationRequiredError,
     StaleGrantError,
     StoreError,
+    TokenUnavailableError,
 )
 from kraken_fastkey._grant import Grant, Rotation
 from kraken_fastkey._oauth import OAuthClient
@@ -107,6 +108,7 @@ class RefreshingTokenProvider:
         self._failure: _Failure | None = None
         self._dead: tuple[int, ReauthorizationRequiredError] | None = None
         self._forced_at: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._used = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -124,6 +126,7 @@ class RefreshingTokenProvider:
             StoreError: The store failed, so that a refresh could not be begun.
             FastKeyError: The refresh failed, and the present token is no good any more.
         """
+        self._check_loop()
         error: FastKeyError | None = None
         for _ in range(_MAX_ROUNDS):
             if self._task is None and self._grant is not None and self._is_fresh(self._grant, rejected):
@@ -172,6 +175,14 @@ class RefreshingTokenProvider:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop not in {None, loop}:
+            raise TokenUnavailableError(
+                "the token provider belongs to another event loop: make one in each loop; they may share the store"
+            )
+        self._loop = loop
 
     def _is_fresh(self, grant: Grant, rejected: AccessToken | None) -> bool:
         """Whether a grant's token needs no refresh, or none now because one has just failed."""

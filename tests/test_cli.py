@@ -119,7 +119,7 @@ def test_the_sandbox_standing_alone(signum: signal.Signals) -> None:
         )
         assert "grid-bot" == json.loads(answer.stdout)["result"]["api_key_name"]
         description = subprocess.run(
-            ["curl", "--silent", lines[2].split()[-1]], capture_output=True, text=True, check=True, timeout=30
+            ["curl", "--silent", lines[3].split()[-1]], capture_output=True, text=True, check=True, timeout=30
         )
         assert json.loads(description.stdout)["openapi"].startswith("3.")
         process.send_signal(signum)

@@ -23,6 +23,7 @@ from kraken_fastkey import (
     ServiceUnavailableError,
     StoreError,
     StoreLockTimeoutError,
+    TokenUnavailableError,
     TransportError,
 )
 from kraken_fastkey._grant import Grant, Rotation
@@ -558,3 +559,17 @@ async def test_a_custom_access_token_as_rejected(world: World) -> None:
     provider = world.provider()
     assert (await provider.get_token(rejected=AccessToken("FAKE-STRANGER"))).value
     assert 0 == world.refreshes
+
+
+def test_two_event_loops_have_a_provider_each() -> None:
+    """In another loop a provider says so; a second one on the same store gives the same token."""
+    store = MemoryGrantStore()
+    oauth = OAuthClient("FAKE-app", redirect_uri=REDIRECT)
+    later = datetime.now(UTC) + timedelta(hours=4)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(store.save(Grant("FAKE-A", "FAKE-R", later)))
+        provider = RefreshingTokenProvider(oauth, store)
+        token = first.run(provider.get_token())
+        with pytest.raises(TokenUnavailableError, match="belongs to another event loop"):
+            second.run(provider.get_token())
+        assert token == second.run(RefreshingTokenProvider(oauth, store).get_token())

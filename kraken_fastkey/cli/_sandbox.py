@@ -26,6 +26,7 @@ async def run_sandbox(*, host: str, port: int, token_life: float) -> int:
         # The token opens nothing but this sandbox.
         print(f"base URL:     {sandbox.base_url}")
         print(f"access token: {token}")
+        print(f"log in at:    {sandbox.authorize_url} (client id {sandbox.client_id})")
         print(f"description:  {sandbox.base_url.removesuffix('/oauth')}/openapi.json")
         print("Create a key:")
         print(curl_line(sandbox.base_url, token))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kraken_fastkey.stores._encryption import encryption_key_from_environment
+from kraken_fastkey.stores._encryption import encryption_key_from_environment, encryption_key_from_keyring
 from kraken_fastkey.stores._file import FileGrantStore
 from kraken_fastkey.stores._grants import GrantStore
 from kraken_fastkey.stores._keyring import KeyringGrantStore
@@ -27,6 +27,7 @@ __all__ = [
     "RedisGrantStore",
     "SQLGrantStore",
     "encryption_key_from_environment",
+    "encryption_key_from_keyring",
 ]
 
 

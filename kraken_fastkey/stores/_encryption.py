@@ -14,7 +14,12 @@ from kraken_fastkey.stores._records import Record, RecordStore
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
-__all__ = ["EncryptedRecords", "encryption_key_fault", "encryption_key_from_environment"]
+__all__ = [
+    "EncryptedRecords",
+    "encryption_key_fault",
+    "encryption_key_from_environment",
+    "encryption_key_from_keyring",
+]
 
 _KEY_BYTES: Final = 32
 
@@ -89,6 +94,43 @@ def encryption_key_from_environment(variable: str = "KRAKEN_FASTKEY_ENCRYPTION_K
     fault = encryption_key_fault(key) if key else "is not set, or empty: set it"
     if fault:
         raise InvalidRequestError({variable: fault})
+    return key
+
+
+def encryption_key_from_keyring(service: str = "kraken-fastkey", name: str = "encryption-key") -> SecretStr:
+    """Return the key that the operating system's keyring holds, for a store's *encryption_key*.
+
+    The first call on a machine makes one and puts it there. The keyring may ask the user to unlock it, and this
+    waits for that: call it before the event loop runs, or in a thread. It needs the extras `keyring` and `crypto`.
+
+    Args:
+        service: The keyring's name for the program.
+        name: The keyring's name for the key.
+
+    Raises:
+        StoreError: The keyring cannot be used, or holds something else under that name.
+        ModuleNotFoundError: An extra is not installed.
+    """
+    try:
+        import keyring  # noqa: PLC0415  # an extra
+        from cryptography.fernet import Fernet  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        needed = "pip install 'kraken-fastkey[crypto,keyring]'"
+        raise ModuleNotFoundError(f"it needs extras: {needed}", name=error.name) from None
+    failure = ""
+    key: SecretStr | None = None
+    try:
+        if keyring.get_password(service, name) is None:
+            keyring.set_password(service, name, Fernet.generate_key().decode())
+        # Read back: another process may have made one at the same time, and some backends forget.
+        key = SecretStr((keyring.get_password(service, name) or "").strip())
+    except Exception as error:  # noqa: BLE001  # whatever a backend raises may quote what it was given
+        failure = type(error).__name__
+    if failure:
+        raise StoreError(f"the keyring cannot be used ({failure}): unlock it, or take the key from elsewhere")
+    fault = encryption_key_fault(key)
+    if key is None or fault:
+        raise StoreError(f"what the keyring holds as {name!r} of {service!r} is no key: it {fault}")
     return key
 
 
