@@ -444,6 +444,66 @@ async def test_a_login_during_a_refresh_wins(world: World) -> None:
     assert token == await provider.get_token()
 
 
+async def test_a_pair_that_is_not_saved_yet_is_saved_before_the_next_refresh(world: World) -> None:
+    """The next refresh builds on the pair in memory, which goes into the store first."""
+    world.time.now += HOURS_4
+    world.store.failing_saves = 2  # by the refresh, and right after it
+    provider = world.provider()
+    await provider.get_token()
+    world.time.now += HOURS_4
+    before = len(world.store.saves)
+    await provider.get_token()
+    assert [(2, False), (2, True), (3, False)] == [
+        (grant.generation, grant.rotation is not None) for grant in world.store.saves[before:]
+    ]
+    assert (2, True) == (world.refreshes, await world.agrees())
+
+
+async def test_saving_again_may_fail_in_any_way(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that cannot even be locked keeps nobody from using the pair in memory."""
+    world.time.now += HOURS_4
+    world.store.failing_saves = 2  # by the refresh, and right after it
+    provider = world.provider()
+    token = await provider.get_token()
+    world.store.failing_locks = 1
+    assert token == await provider.get_token()
+    assert "the grant is not saved yet: StoreLockTimeoutError" in caplog.text
+    assert token == await provider.get_token()
+    assert await world.agrees()
+
+
+async def test_a_newer_grant_in_the_store_outweighs_an_invalid_grant(world: World) -> None:
+    """Somebody refreshed although we held the lock: their pair is taken, nothing is wiped, nobody logs in again."""
+    world.time.now += HOURS_4
+    refresh = world.oauth.refresh
+
+    async def refresh_after_another(grant: Grant) -> Grant:
+        await world.store.save(await refresh(attrs.evolve(grant, rotation=None)))
+        return await refresh(grant)
+
+    world.oauth.refresh = refresh_after_another  # type: ignore[method-assign]
+    token = await world.provider().get_token()
+    stored = await world.store.load()
+    assert stored is not None
+    assert (2, token) == (stored.generation, stored.to_access_token())
+
+
+async def test_a_refresh_that_another_has_used_up_is_told_as_such(world: World) -> None:
+    """A pair whose successor is in no store that we know of."""
+    world.time.now += HOURS_4
+    refresh = world.oauth.refresh
+
+    async def refresh_after_another(grant: Grant) -> Grant:
+        await refresh(grant)
+        world.store.inner = MemoryGrantStore()
+        return await refresh(grant)
+
+    world.oauth.refresh = refresh_after_another  # type: ignore[method-assign]
+    with pytest.raises(ReauthorizationRequiredError) as caught:
+        await world.provider().get_token()
+    assert "superseded" == caught.value.cause
+
+
 async def test_closing_saves_what_could_not_be_saved(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """aclose() tries once more, and says it loudly if that fails, too."""
     world.time.now += HOURS_4
