@@ -20,13 +20,12 @@ from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey.stores._file import file_lock
 from kraken_fastkey.stores._grants import RecordGrantStore
-from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_store_arguments, in_thread
+from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_name, check_store_arguments, in_thread
 from kraken_fastkey.stores._records import Record, RecordConflictError
 
 __all__ = ["KeyringGrantStore", "KeyringRecords"]
 
 _SERVICE: Final = "kraken-fastkey"
-_MAX_NAME: Final = 256
 _TEXT: Final = re.compile(r"kraken-fastkey record 1, version ([1-9][0-9]{0,17}) ([\x00-\xff]*)")
 _INSTEAD: Final = "on a server, use a FileGrantStore with an encryption_key"
 _NO_BACKEND: Final = (
@@ -212,8 +211,8 @@ class KeyringGrantStore(RecordGrantStore):
         _runtime: Runtime = SYSTEM,
     ) -> None:
         check_store_arguments(
-            account=_name_fault(account),
-            service=_name_fault(service),
+            account=check_name(account),
+            service=check_name(service),
             lock_timeout=check_lock_timeout(lock_timeout),
             allow_plaintext=None if isinstance(allow_plaintext, bool) else "must be a bool",
         )
@@ -229,11 +228,6 @@ class KeyringGrantStore(RecordGrantStore):
             runtime=_runtime,
         )
         super().__init__(records, place)
-
-
-def _name_fault(name: object) -> str | None:
-    good = isinstance(name, str) and 0 < len(name) <= _MAX_NAME
-    return None if good else f"must be a str of 1 to {_MAX_NAME} characters"
 
 
 def _import_keyring() -> ModuleType:

@@ -16,6 +16,7 @@ __all__ = [
     "PolledLock",
     "Release",
     "check_lock_timeout",
+    "check_name",
     "check_store_arguments",
     "finish",
     "in_thread",
@@ -24,6 +25,7 @@ __all__ = [
 LOCK_TIMEOUT: Final = 30.0
 
 _MAX_SECONDS: Final = 1e9
+_MAX_NAME: Final = 256
 _FIRST_DELAY: Final = 0.001
 _LONGEST_DELAY: Final = 0.05
 
@@ -37,6 +39,12 @@ def check_lock_timeout(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
         return "must be seconds, 0 or more"
     return None
+
+
+def check_name(value: object) -> str | None:
+    """Return what is wrong with the name of an account or a service, or `None`."""
+    good = isinstance(value, str) and 0 < len(value) <= _MAX_NAME
+    return None if good else f"must be a str of 1 to {_MAX_NAME} characters"
 
 
 def check_store_arguments(**faults: str | None) -> None:

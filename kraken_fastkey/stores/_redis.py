@@ -22,6 +22,7 @@ from kraken_fastkey.stores._locks import (
     PolledLock,
     Release,
     check_lock_timeout,
+    check_name,
     check_store_arguments,
     finish,
 )
@@ -41,7 +42,6 @@ _LONGEST_LIFE: Final = 3600.0
 _RENEWALS: Final = 3
 _HASTY_RENEWALS: Final = 12
 _COMMAND_TIMEOUT: Final = 5.0
-_MAX_ACCOUNT: Final = 256
 _VERSION: Final = re.compile(rb"[1-9][0-9]{0,17}")
 
 # `write` is known to one swap alone: a command that the client sends again, its answer being lost, succeeds as well.
@@ -254,7 +254,7 @@ class RedisGrantStore(RecordGrantStore):
     ) -> None:
         check_store_arguments(
             redis=_redis_fault(redis),
-            account=_account_fault(account),
+            account=check_name(account),
             lock_timeout=check_lock_timeout(lock_timeout),
             lock_life=_life_fault(lock_life),
         )
@@ -268,11 +268,6 @@ def _redis_fault(redis: object) -> str | None:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[redis]'", name=error.name) from None
     return None if isinstance(redis, Redis) else f"must be a redis.asyncio.Redis, not {type(redis).__name__}"
-
-
-def _account_fault(account: object) -> str | None:
-    good = isinstance(account, str) and 0 < len(account) <= _MAX_ACCOUNT
-    return None if good else f"must be a str of 1 to {_MAX_ACCOUNT} characters"
 
 
 def _life_fault(value: object) -> str | None:
