@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kraken_fastkey.sandbox._account import Account, SandboxKey
+from kraken_fastkey.sandbox._history import ListHistory
 from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
 from kraken_fastkey.sandbox._refusal import PERMISSION_DENIED, UNKNOWN_METHOD, RefusalError
 from kraken_fastkey.sandbox._scopes import READ, USER_INFO, WRITE, scope_of
@@ -47,15 +48,22 @@ class KrakenApi:
         tokens: The access tokens.
         clock: Gives the time in Unix seconds.
         user_info: What `get_user_info` tells: ``email`` and ``iban``.
+        history: What the list shows, which may be behind the truth.
     """
 
     def __init__(
-        self, account: Account, tokens: TokenBook, clock: Callable[[], float], user_info: Mapping[str, str]
+        self,
+        account: Account,
+        tokens: TokenBook,
+        clock: Callable[[], float],
+        user_info: Mapping[str, str],
+        history: ListHistory,
     ) -> None:
         self._account = account
         self._tokens = tokens
         self._clock = clock
         self._user_info = user_info
+        self._history = history
         self._writes = {"create_key": self._create, "update_key": self._update, "delete_key": self._delete}
 
     def answer(self, call: Call) -> Reply:
@@ -79,10 +87,13 @@ class KrakenApi:
     def _result(self, call: Call, token: Issued) -> object:
         """Carry out a call whose token is good, and return its answer's ``result``."""
         if call.operation == "list_keys":
-            return [_describe(key) for key in self._account.listed()]
+            return [_describe(key) for key in self._history.shown(self._account.listed(), self._clock())]
         if call.operation == "get_user_info":
             return self._user_info
-        return self._writes[call.operation](read_object(call.media_type, call.body), token)
+        before = self._account.listed()
+        result = self._writes[call.operation](read_object(call.media_type, call.body), token)
+        self._history.note(before, self._clock())
+        return result
 
     def _create(self, body: Mapping[str, object], token: Issued) -> object:
         """Create a key, and return all of it."""

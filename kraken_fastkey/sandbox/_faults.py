@@ -1,16 +1,29 @@
-"""Faults on demand: what may go wrong with an answer, and the queue of what shall."""
+"""What may go wrong with a request: values, which say what happens and do nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import random
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final, TypeAlias
 
 import attrs
 
-from kraken_fastkey.sandbox._routes import OPERATIONS
-
 Body: TypeAlias = bytes | str | Mapping[str, object] | Sequence[object] | float | bool | None
 
 _FINAL_STATUSES: Final = range(200, 600)
+
+
+def _check_header(text: str) -> None:
+    """Refuse what would end a header."""
+    if not {"\r", "\n", "\0"}.isdisjoint(text):
+        raise ValueError("a header holds a line break or a null character")
+
+
+def _check_seconds(name: str, value: float) -> None:
+    """Refuse what is no length of time."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be 0 seconds or more")
 
 
 @attrs.frozen
@@ -30,7 +43,7 @@ class Answer:
     """
 
     status: int = attrs.field()
-    body: Body = b""
+    body: Body = attrs.field(default=b"", repr=reprlib.repr)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], kw_only=True)
     commit: bool = attrs.field(default=False, kw_only=True)
 
@@ -38,8 +51,7 @@ class Answer:
         if self.status not in _FINAL_STATUSES:
             raise ValueError(f"status must be 200 to 599, not {self.status}")
         for text in (*self.headers.keys(), *self.headers.values()):
-            if not {"\r", "\n", "\0"}.isdisjoint(text):
-                raise ValueError("a header holds a line break or a null character")
+            _check_header(text)
         self.rendered()
 
     def rendered(self) -> bytes:
@@ -66,7 +78,7 @@ class Answer:
 
 @attrs.frozen
 class Disconnect:
-    """Drop the TCP connection without an answer.
+    """Read the request, and drop the TCP connection without an answer.
 
     Attributes:
         commit: Whether the call's work is done first.
@@ -76,22 +88,72 @@ class Disconnect:
 
 
 @attrs.frozen
+class Reset:
+    """Reset the TCP connection as soon as the request's head is there; its body is not read, nothing is done."""
+
+    commit: ClassVar[bool] = False
+
+
+@attrs.frozen
 class Truncate:
     """Do the call's work, announce the whole answer, send only its beginning, and close the connection.
 
     Attributes:
         length: How many bytes of the body are sent, 0 or more; a body no longer than that is sent whole.
+        head: Whether the cut is in the answer's head: then ``length`` counts the bytes of the status line and
+            the headers, and nothing of the body is sent.
 
     Raises:
         ValueError: if ``length`` is negative.
     """
 
     length: int = attrs.field()
+    head: bool = attrs.field(default=False, kw_only=True)
     commit: ClassVar[bool] = True
 
     def __attrs_post_init__(self) -> None:
         if self.length < 0:
             raise ValueError("length must be 0 or more")
+
+
+@attrs.frozen
+class Drip:
+    """Do the call's work, and send the answer's body drop by drop; its head comes at once.
+
+    Attributes:
+        chunk: How many bytes there are in a drop, 1 or more.
+        interval: The seconds between two drops, 0 or more. The sandbox's own ``sleep`` waits them.
+
+    Raises:
+        ValueError: if ``chunk`` is less than 1, or ``interval`` is negative or not finite.
+    """
+
+    chunk: int = attrs.field()
+    interval: float = attrs.field()
+    commit: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError("chunk must be 1 byte or more")
+        _check_seconds("interval", self.interval)
+
+
+@attrs.frozen
+class MediaType:
+    """Do the call's work, and send the right answer under another media type.
+
+    Attributes:
+        media_type: What ``Content-Type`` says, such as ``"text/html"``.
+
+    Raises:
+        ValueError: if it holds a line break.
+    """
+
+    media_type: str = attrs.field()
+    commit: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        _check_header(self.media_type)
 
 
 @attrs.frozen
@@ -105,68 +167,96 @@ class Hang:
     commit: bool = attrs.field(default=False, kw_only=True)
 
 
-Fault: TypeAlias = Answer | Disconnect | Truncate | Hang
-"""Anything that may go wrong with an answer."""
+GATEWAY_TIMEOUT: Final = Answer(
+    504,
+    "<html><head><title>504 Gateway Time-out</title></head><body><h1>504 Gateway Time-out</h1></body></html>\n",
+    headers={"Content-Type": "text/html"},
+)
 
 
 @attrs.frozen
-class PendingFault:
-    """A fault that waits for its requests.
+class LateCommit:
+    """Answer without doing the call's work, which is done a while later by the sandbox's clock.
+
+    The token and the body are looked at then, too: a call that is refused at that moment does nothing. A key that it
+    makes is created at that moment. The work comes though `Faults.clear` is called, or the sandbox closes.
 
     Attributes:
-        fault: What will happen.
-        operation: Whose requests it waits for; ``None``: any operation's.
-        times: How many requests it still waits for, 1 or more.
+        delay: How many seconds later the work is done, 0 or more.
+        answer: What the client meets at once: an `Answer`, or a `Disconnect`; a 504 page unless it is given.
+
+    Raises:
+        ValueError: if ``delay`` is negative or not finite, or ``answer`` commits, so that the work would be
+            done twice.
     """
 
-    fault: Fault
-    operation: str | None
-    times: int
+    delay: float = attrs.field()
+    answer: Answer | Disconnect = GATEWAY_TIMEOUT
+    commit: ClassVar[bool] = False
+
+    def __attrs_post_init__(self) -> None:
+        _check_seconds("delay", self.delay)
+        if self.answer.commit:
+            raise ValueError("the answer of a LateCommit must not commit")
 
 
-class Faults:
-    """The faults that are still to happen, first in, first out."""
+PlainFault: TypeAlias = Answer | Disconnect | Reset | Truncate | Drip | MediaType | Hang | LateCommit
 
-    def __init__(self) -> None:
-        self._pending: list[PendingFault] = []
 
-    @property
-    def pending(self) -> tuple[PendingFault, ...]:
-        """What has been added and has not happened yet, in order; empty when all has happened."""
-        return tuple(self._pending)
+def _as_tuple(values: "Iterable[Fault | None]") -> "tuple[Fault | None, ...]":
+    """Return what an iterable gives."""
+    return tuple(values)
 
-    def add(self, fault: Fault, *, operation: str | None = None, times: int = 1) -> None:
-        """Let a fault happen to the next requests that match.
 
-        Each request takes the first pending fault that matches it, when it arrives and before its token is
-        looked at. Requests that are no operation (an unknown path, ``/openapi.json``) take none.
+def _as_weights(values: Iterable[float] | None) -> tuple[float, ...] | None:
+    """Return what an iterable gives, if there is one."""
+    return None if values is None else tuple(values)
 
-        Args:
-            fault: An `Answer`, `Disconnect`, `Truncate` or `Hang`.
-            operation: ``"create_key"``, ``"update_key"``, ``"delete_key"``, ``"list_keys"``,
-                ``"get_user_info"``, ``"token"``, ``"authorize"``, or ``None`` for any of them.
-            times: To how many requests it happens, 1 or more.
 
-        Raises:
-            ValueError: if there is no such operation, or ``times`` is less than 1.
-        """
-        if operation is not None and operation not in OPERATIONS:
-            raise ValueError(f"no operation {operation!r}; there are {', '.join(sorted(OPERATIONS))}")
-        if times < 1:
-            raise ValueError("times must be 1 or more")
-        self._pending.append(PendingFault(fault, operation, times))
+@attrs.frozen
+class OneOf:
+    """Draw one of several faults anew for each request.
 
-    def clear(self) -> None:
-        """Forget what is pending. A request that already hangs goes on hanging."""
-        self._pending.clear()
+    Attributes:
+        faults: What is drawn from, 1 or more; ``None`` among them: nothing goes wrong.
+        weights: How likely each is, compared with the others, 0 or more; ``None``: all are equally likely.
 
-    def take(self, operation: str) -> Fault | None:
-        """Return what happens to a request that arrives now; the sandbox asks once for each."""
-        for index, pending in enumerate(self._pending):
-            if pending.operation in (None, operation):
-                if pending.times > 1:
-                    self._pending[index] = attrs.evolve(pending, times=pending.times - 1)
-                else:
-                    del self._pending[index]
-                return pending.fault
-        return None
+    Raises:
+        ValueError: if there is nothing to draw from, or the weights are not as many as the faults, negative, not
+            finite, or all 0.
+        TypeError: if one of the faults is none.
+    """
+
+    faults: "tuple[Fault | None, ...]" = attrs.field(converter=_as_tuple)
+    weights: tuple[float, ...] | None = attrs.field(default=None, converter=_as_weights)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.faults:
+            raise ValueError("OneOf needs a fault to draw")
+        for fault in self.faults:
+            check_step(fault)
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.faults):
+            raise ValueError("OneOf needs as many weights as faults")
+        if not all(0 <= weight < math.inf for weight in self.weights) or not any(self.weights):
+            raise ValueError("weights must be 0 or more, and not all of them 0")
+
+    def draw(self, rng: random.Random) -> PlainFault | None:
+        """Return one of them; where that draws itself, what it has drawn."""
+        (drawn,) = rng.choices(self.faults, self.weights)
+        return drawn.draw(rng) if isinstance(drawn, OneOf) else drawn
+
+
+Fault: TypeAlias = PlainFault | OneOf
+"""Anything that may go wrong with a request."""
+
+
+def check_step(step: object) -> None:
+    """Refuse what is neither a fault nor ``None``, at once and not in the middle of a request.
+
+    Raises:
+        TypeError: if it is so.
+    """
+    if step is not None and not isinstance(step, Fault):
+        raise TypeError(f"{type(step).__name__} is no fault")

@@ -1,19 +1,32 @@
 """Real HTTP in front of the operations: requests are recorded, then answered, or spoilt by a fault."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from email.utils import formatdate
-from typing import NoReturn
+from functools import partial
 
+import attrs
 from aiohttp import web
 
 from kraken_fastkey.sandbox._api import unknown_method
-from kraken_fastkey.sandbox._faults import Answer, Disconnect, Faults, Hang, Truncate
+from kraken_fastkey.sandbox._clock import SandboxClock
+from kraken_fastkey.sandbox._fault_queue import Faults
+from kraken_fastkey.sandbox._faults import (
+    Answer,
+    Disconnect,
+    Drip,
+    Hang,
+    LateCommit,
+    MediaType,
+    PlainFault,
+    Reset,
+    Truncate,
+)
+from kraken_fastkey.sandbox._late import LateWork
 from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
 from kraken_fastkey.sandbox._openapi import describe_api
 from kraken_fastkey.sandbox._recording import RecordedRequest
 from kraken_fastkey.sandbox._routes import OPENAPI_PATH, operation_of
+from kraken_fastkey.sandbox._wire import Wire
 
 
 class HttpFace:
@@ -24,6 +37,8 @@ class HttpFace:
         faults: What shall go wrong.
         requests: The log that each request is appended to.
         clock: Gives the time in Unix seconds, for the ``Date`` header.
+        late: The work that is done later than its request came.
+        sleep: Waits some seconds, where an answer is slow.
     """
 
     def __init__(
@@ -31,35 +46,60 @@ class HttpFace:
         operations: Mapping[str, Callable[[Call], Reply]],
         faults: Faults,
         requests: list[RecordedRequest],
-        clock: Callable[[], float],
+        clock: SandboxClock,
+        late: LateWork,
+        sleep: Callable[[float], Awaitable[object]],
     ) -> None:
         self._operations = operations
         self._faults = faults
         self._requests = requests
         self._clock = clock
+        self._late = late
+        self._sleep = sleep
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record a request, read its body, and answer it or let its fault happen."""
+        operation = operation_of(request.method, request.path)
         record = RecordedRequest(
             method=request.method,
             path=request.path,
-            operation=operation_of(request.method, request.path),
+            operation=operation,
             query=request.rel_url.raw_query_string,
             headers=request.headers,
+            # Taken on arrival, so that faults are dealt out in the log's order.
+            fault=None if operation is None else self._faults.take(operation),
         )
         self._requests.append(record)
-        # Taken on arrival, so that faults are dealt out in the log's order.
-        fault = None if record.operation is None else self._faults.take(record.operation)
+        wire = Wire(request, record, self._clock)
+        if isinstance(record.fault, Reset):
+            await wire.reset()
         # A body that is broken, or larger than aiohttp takes (1 MiB), is refused as an empty one is.
         with suppress(web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
             record.body = await request.read()
-        if fault is None:
-            return self._send(record, self._carry_out(request, record))
-        if isinstance(fault, Answer):
-            if fault.commit:
-                self._carry_out(request, record)
-            return self._send_instead(record, fault)
-        return await self._break_off(request, record, fault)
+        self._late.catch_up()
+        return await self._answer(wire, partial(self._carry_out, request, record), record.fault)
+
+    async def _answer(self, wire: Wire, work: Callable[[], Reply], fault: PlainFault | None) -> web.StreamResponse:
+        """Answer a request as its fault has it; the work is done at once, never, or late."""
+        if isinstance(fault, Answer | Disconnect | Hang) and fault.commit:
+            work()
+        match fault:
+            case Answer():
+                return wire.send(Reply(fault.status, fault.rendered(), fault.media_type, fault.headers))
+            case Disconnect():
+                await wire.drop()
+            case Hang():
+                await wire.hang()
+            case MediaType(media_type):
+                return wire.send(attrs.evolve(work(), media_type=media_type))
+            case Drip():
+                return await wire.drip(work(), fault, self._sleep)
+            case Truncate():
+                await wire.truncate(work(), fault)
+            case LateCommit():
+                self._late.add(fault.delay, work)
+                return await self._answer(wire, work, fault.answer)
+        return wire.send(work())
 
     def _carry_out(self, request: web.BaseRequest, record: RecordedRequest) -> Reply:
         """Return the answer that the sandbox itself has for a request."""
@@ -79,50 +119,3 @@ class HttpFace:
             body=record.body,
         )
         return self._operations[record.operation](call)
-
-    def _send(self, record: RecordedRequest, reply: Reply) -> web.Response:
-        """Send the sandbox's own answer."""
-        record.status = reply.status
-        return web.Response(
-            status=reply.status, body=reply.body, headers=self._headers(reply.media_type, reply.headers)
-        )
-
-    def _send_instead(self, record: RecordedRequest, answer: Answer) -> web.Response:
-        """Send the answer that a fault asks for."""
-        record.status = answer.status
-        return web.Response(
-            status=answer.status,
-            body=answer.rendered(),
-            headers=self._headers(answer.media_type, answer.headers),
-        )
-
-    async def _break_off(
-        self, request: web.BaseRequest, record: RecordedRequest, fault: Disconnect | Truncate | Hang
-    ) -> NoReturn:
-        """Let a request go without a whole answer, its connection dropped or hung."""
-        reply = self._carry_out(request, record) if fault.commit else None
-        if isinstance(fault, Truncate) and reply is not None:
-            await self._send_beginning(request, record, reply, fault.length)
-        if not isinstance(fault, Hang) and request.transport is not None:
-            # What was written is flushed first, unless the answer is to be missed altogether.
-            request.transport.close() if record.status else request.transport.abort()
-        # aiohttp cancels the handler when its connection is gone: dropped here, by the client, or at the end.
-        await asyncio.Event().wait()
-        raise AssertionError("nothing sets that event")
-
-    async def _send_beginning(
-        self, request: web.BaseRequest, record: RecordedRequest, reply: Reply, length: int
-    ) -> None:
-        """Send an answer's head and the first bytes of its body."""
-        response = web.StreamResponse(status=reply.status, headers=self._headers(reply.media_type, reply.headers))
-        response.content_length = len(reply.body)
-        await response.prepare(request)
-        record.status = reply.status
-        await response.write(reply.body[:length])
-
-    def _headers(self, media_type: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of an answer: those given, and the two that every answer has."""
-        found = {"Date": formatdate(self._clock(), usegmt=True)}
-        if media_type is not None and "content-type" not in map(str.lower, headers):
-            found["Content-Type"] = media_type
-        return {**found, **headers}

@@ -43,6 +43,11 @@ class Listener:
         return f"http://[{self._host}]:{self._port}" if ":" in self._host else f"http://{self._host}:{self._port}"
 
     @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._listening is not None
+
+    @property
     def total_connections(self) -> int:
         """How many connections have been accepted so far."""
         return self._tally.total

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from kraken_fastkey.sandbox._faults import PlainFault
+
 
 @attrs.define(eq=False)
 class RecordedRequest:
@@ -21,6 +23,7 @@ class RecordedRequest:
             request is none of them.
         body: The body's bytes; empty until they have arrived.
         status: The HTTP status of the answer; ``None`` as long as, or because, there is none.
+        fault: What happened to it by order of the test; ``None``: nothing. A `OneOf` shows what was drawn.
     """
 
     method: str
@@ -30,6 +33,7 @@ class RecordedRequest:
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     status: int | None = None
+    fault: PlainFault | None = None
 
     @property
     def json(self) -> Any:

@@ -1,9 +1,11 @@
 """The sandbox's life: start, stop, and the handles that a test holds."""
 
+import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -11,10 +13,13 @@ from kraken_fastkey.sandbox._account import OAUTH_CLIENT, Account, SandboxKey
 from kraken_fastkey.sandbox._api import REQUIRED_SCOPES, KrakenApi
 from kraken_fastkey.sandbox._authorization import PageError
 from kraken_fastkey.sandbox._clients import LOOPBACK_URIS, Client, ClientBook
+from kraken_fastkey.sandbox._clock import SandboxClock
 from kraken_fastkey.sandbox._consent import Consent
-from kraken_fastkey.sandbox._faults import Faults
+from kraken_fastkey.sandbox._fault_queue import Faults
 from kraken_fastkey.sandbox._grants import GrantBook, SandboxGrant
+from kraken_fastkey.sandbox._history import ListHistory
 from kraken_fastkey.sandbox._http import HttpFace
+from kraken_fastkey.sandbox._late import LateWork
 from kraken_fastkey.sandbox._listener import Listener
 from kraken_fastkey.sandbox._recording import RecordedRequest
 from kraken_fastkey.sandbox._routes import BASE_PATH, operation_of
@@ -44,7 +49,8 @@ class KrakenSandbox:
         host: A loopback address, or ``"localhost"``, which means 127.0.0.1.
         port: The TCP port; 0: any free one.
         clock: Gives the time in Unix seconds. Tokens and keys expire by it, and answers are dated by it.
-        seed: Makes tokens, keys and secrets the same in each run; ``None``: the system's entropy makes them.
+        seed: Makes tokens, keys, secrets and the faults' chance the same in each run; ``None``: the system's
+            entropy makes them.
         max_keys: How many keys the account may hold, 0 or more; Kraken's own limit is not published.
         email: The account's e-mail address, as ``GET /userinfo`` tells it.
         iban: The account's IIBAN, likewise.
@@ -52,10 +58,13 @@ class KrakenSandbox:
             same new tokens once more; used later, or used after the next refresh, it ends the grant.
         token_media_type: How `token_url` hands over tokens: ``"application/json"``, as Kraken does, or
             ``"application/x-www-form-urlencoded"``, as its description says.
+        list_lag: How many seconds the list of keys is behind, 0 or more; see the attribute.
+        clock_skew: By how many seconds the sandbox's clock is ahead of ``clock``; see the attribute.
+        sleep: Waits some seconds, where a fault makes an answer slow.
 
     Raises:
-        ValueError: if ``host`` is not loopback, ``max_keys`` or ``refresh_reuse_grace`` is negative, or
-            ``token_media_type`` is neither of the two.
+        ValueError: if ``host`` is not loopback, ``max_keys``, ``refresh_reuse_grace`` or ``list_lag`` is
+            negative, ``clock_skew`` is not finite, or ``token_media_type`` is neither of the two.
     """
 
     def __init__(
@@ -70,24 +79,31 @@ class KrakenSandbox:
         iban: str = "AA12N84GSANDBOX0",
         refresh_reuse_grace: float = 0,
         token_media_type: TokenMediaType = "application/json",  # noqa: S107 (no password)
+        list_lag: float = 0,
+        clock_skew: float = 0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         if max_keys < 0:
             raise ValueError("max_keys must be 0 or more")
         rng = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 (asked for)
+        self._clock = SandboxClock(clock, clock_skew)
+        self._late = LateWork(self._clock)
+        self._history = ListHistory(list_lag)
         self._account = Account(rng, max_keys)
-        self._tokens = TokenBook(clock, rng)
-        self._faults = Faults()
+        self._tokens = TokenBook(self._clock, rng)
+        self._faults = Faults(seed)
         self._requests: list[RecordedRequest] = []
         self._clients = ClientBook()
-        self._grants = GrantBook(clock, rng, self._tokens, refresh_reuse_grace)
-        self._consent = Consent(self._clients, self._grants, clock, rng, lambda: self._listener.origin, email)
-        api = KrakenApi(self._account, self._tokens, clock, {"email": email, "iban": iban})
+        self._grants = GrantBook(self._clock, rng, self._tokens, refresh_reuse_grace)
+        self._consent = Consent(self._clients, self._grants, self._clock, rng, lambda: self._listener.origin, email)
+        user_info = {"email": email, "iban": iban}
+        api = KrakenApi(self._account, self._tokens, self._clock, user_info, self._history)
         operations = {
             **dict.fromkeys(REQUIRED_SCOPES, api.answer),
             "token": TokenEndpoint(self._clients, self._grants, token_media_type).answer,
             "authorize": self._consent.answer,
         }
-        face = HttpFace(operations, self._faults, self._requests, clock)
+        face = HttpFace(operations, self._faults, self._requests, self._clock, self._late, sleep)
         self._listener = Listener(face.handle, _loopback(host), port)
         self.register_client(self.client_id)
 
@@ -112,6 +128,22 @@ class KrakenSandbox:
     async def aclose(self) -> None:
         """Stop listening, drop every connection and cancel what hangs; harmless if it is closed already."""
         await self._listener.aclose()
+
+    @asynccontextmanager
+    async def unreachable(self) -> AsyncIterator[None]:
+        """Drop every connection and refuse new ones until the block ends; then listen again on the same port.
+
+        Raises:
+            RuntimeError: if the sandbox does not listen.
+            OSError: at the end of the block, if somebody else has taken the port.
+        """
+        if not self._listener.is_open:
+            raise RuntimeError("the sandbox does not listen: it is unreachable already")
+        await self.aclose()
+        try:
+            yield
+        finally:
+            await self.start()
 
     @property
     def base_url(self) -> str:
@@ -156,6 +188,40 @@ class KrakenSandbox:
         return self._faults
 
     @property
+    def list_lag(self) -> float:
+        """How many seconds the list of keys is behind, 0 or more; it may be set.
+
+        With 45, the list is the one of 45 seconds ago by the sandbox's clock: a key that was created since then is
+        not shown, a key that was deleted since then still is. `keys` tells the truth. What happened before the
+        lag was set shows at once.
+
+        Raises:
+            ValueError: if it is set to a negative number, or one that is not finite.
+        """
+        return self._history.lag
+
+    @list_lag.setter
+    def list_lag(self, seconds: float) -> None:
+        self._late.catch_up()
+        self._history.lag = seconds
+
+    @property
+    def clock_skew(self) -> float:
+        """By how many seconds the sandbox's clock is ahead of ``clock``, or behind, if negative; it may be set.
+
+        It counts wherever the sandbox tells or uses the time: the ``Date`` header, ``created_time``, every expiry.
+
+        Raises:
+            ValueError: if it is set to a number that is not finite.
+        """
+        return self._clock.skew
+
+    @clock_skew.setter
+    def clock_skew(self, seconds: float) -> None:
+        self._late.catch_up()
+        self._clock.skew = seconds
+
+    @property
     def total_connections(self) -> int:
         """How many TCP connections have been accepted so far."""
         return self._listener.total_connections
@@ -183,14 +249,17 @@ class KrakenSandbox:
         Raises:
             ValueError: if a scope cannot be one (RFC 6749 section 3.3), or ``expires_in`` is NaN.
         """
+        self._late.catch_up()
         return self._tokens.issue(self.client_id, EVERY_SCOPE if scopes is None else parse_scopes(scopes), expires_in)
 
     def revoke_token(self, token: str) -> None:
         """Refuse this token from now on; one that the sandbox does not know is refused anyway."""
+        self._late.catch_up()
         self._tokens.revoke(token)
 
     def expire_access_tokens(self) -> None:
         """Refuse every access token that there is, however long it had to live. Grants can be refreshed."""
+        self._late.catch_up()
         self._tokens.revoke_all()
 
     def register_client(
@@ -216,6 +285,7 @@ class KrakenSandbox:
         Raises:
             ValueError: if the identifier is in use, or an argument cannot be what it should be.
         """
+        self._late.catch_up()
         client = Client(
             client_id=client_id,
             client_secret=client_secret,
@@ -245,6 +315,7 @@ class KrakenSandbox:
 
     def _decide(self, url: str, *, allow: bool) -> str:
         """Decide in a user's place."""
+        self._late.catch_up()
         address, _, query = url.partition("?")
         origin, path = self._listener.origin, address.removeprefix(self._listener.origin)
         if not address.startswith(f"{origin}/") or operation_of("GET", path) != "authorize":
@@ -256,6 +327,7 @@ class KrakenSandbox:
 
     def grants(self) -> tuple[SandboxGrant, ...]:
         """Return what users have granted, oldest first, revoked grants among them."""
+        self._late.catch_up()
         return self._grants.listed()
 
     def revoke_grant(self, grant: SandboxGrant | None = None) -> None:
@@ -267,11 +339,13 @@ class KrakenSandbox:
         Raises:
             ValueError: if there is no such grant.
         """
+        self._late.catch_up()
         for ended in self.grants() if grant is None else (grant,):
             self._grants.revoke(ended.number)
 
     def keys(self) -> tuple[SandboxKey, ...]:
         """Return the keys that exist now, oldest first, expired ones among them."""
+        self._late.catch_up()
         return self._account.listed()
 
 

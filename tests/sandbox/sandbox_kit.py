@@ -79,6 +79,23 @@ class Kit:
         media_type: str | None = "application/json",
     ) -> Answered:
         """Send a request, and hold its answer against the sandbox's own description."""
+        answered = await self.exchange(
+            method, path, token=token, authorization=authorization, body=body, media_type=media_type
+        )
+        check_own_description(method, path.partition("?")[0], answered)
+        return answered
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        authorization: Sequence[str] | None = None,
+        body: bytes | None = None,
+        media_type: str | None = "application/json",
+    ) -> Answered:
+        """Send a request, and take whatever is answered, without following it anywhere."""
         values = [f"Bearer {token or self.token}"] if authorization is None else authorization
         headers = [("Authorization", value) for value in values]
         if media_type is not None:
@@ -90,10 +107,32 @@ class Kit:
             headers=headers,
             data=None if body is None else io.BytesIO(body),
             skip_auto_headers=skipped,
+            allow_redirects=False,
         ) as response:
-            answered = Answered(response.status, response.headers, await response.read())
-        check_own_description(method, path.partition("?")[0], answered)
-        return answered
+            return Answered(response.status, response.headers, await response.read())
+
+    async def try_create(self, name: str = "bot", **fields: Any) -> int | None:
+        """Create a key where something may go wrong; return the answer's status, or `None` if there is none."""
+        body = json.dumps({"api_key_name": name, **fields}).encode()
+        try:
+            return (await self.exchange("POST", "/fast-api-key", body=body)).status
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            return None
+
+    async def try_list(self) -> int | None:
+        """List the keys likewise."""
+        try:
+            return (await self.exchange("GET", "/fast-api-keys")).status
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            return None
+
+    def names(self) -> list[str]:
+        """Return the names of the keys that there are."""
+        return [key.api_key_name for key in self.sandbox.keys()]
+
+    async def shown(self) -> list[str]:
+        """Return the names of the keys that the list shows."""
+        return [key["api_key_name"] for key in await self.listed()]
 
     async def send(self, method: str, path: str, fields: object, *, token: str | None = None) -> Answered:
         """Send fields as JSON."""

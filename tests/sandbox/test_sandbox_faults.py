@@ -211,4 +211,4 @@ def test_faults_are_values(fault: Fault) -> None:
         fault, Disconnect
     )
     with pytest.raises(AttributeError):
-        fault.commit = True  # type: ignore[misc]
+        fault.commit = True  # type: ignore[misc,union-attr]
