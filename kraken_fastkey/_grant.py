@@ -149,8 +149,8 @@ def _parse(record: bytes) -> Grant | int | None:
     try:
         fields = json.loads(record)
         version = fields.pop("format")
-        if version != _FORMAT:
-            return version if type(version) is int and version > _FORMAT else None
+        if type(version) is not int or version != _FORMAT:
+            return version if type(version) is int and _FORMAT < version < 10**6 else None
         rotation = fields.pop("rotation")
         return Grant(
             fields.pop("access_token"),

@@ -27,10 +27,10 @@ from kraken_fastkey._grant import Grant
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._retry import RetryPolicy
 from kraken_fastkey._runtime import SYSTEM, Runtime
-from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._secret import SecretStr, Unpicklable
 from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
 from kraken_fastkey._wire import WireRequest
-from kraken_fastkey._wire.excerpt import one_line
+from kraken_fastkey._wire.excerpt import mask_runs, masked_line
 from kraken_fastkey._wire.token import TokenAnswer, TokenOperation, code_request, read_token_answer, refresh_request
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class AuthorizationRequest:
     created_at: datetime
 
 
-class OAuthClient:
+class OAuthClient(Unpicklable):
     """The app, as Kraken's OAuth server knows it.
 
     Args:
@@ -117,6 +117,7 @@ class OAuthClient:
             "session": _fault(check_session, session),
         }
         if any(faults.values()):
+            del redirect_uri, authorize_url, token_url  # they may hold credentials, which are refused
             raise InvalidRequestError({field: fault for field, fault in faults.items() if fault})
         self._client_id = client_id
         self._authorization = _basic(client_id, secret or SecretStr(""), escape=percent_encode_credentials)
@@ -219,10 +220,12 @@ class OAuthClient:
             return nothing, _refusal(f"the login took more than {_LOGIN_MINUTES} minutes")
         if one.get("error"):
             described = one.get("error_description", "")
-            told = one_line(one["error"], 60) + (f" ({one_line(described)})" if described else "")
-            return nothing, _refusal(f"the login was refused: {told}", codes=(one["error"],))
+            told = masked_line(one["error"], 60) + (f" ({masked_line(described)})" if described else "")
+            return nothing, _refusal(f"the login was refused: {told}", codes=(mask_runs(one["error"]),))
         if not one.get("code"):
             return nothing, _refusal("the callback has no code")
+        if not _is_code(one["code"]):
+            return nothing, _refusal("the callback's code holds a character that no code has")
         return SecretStr(one["code"]), None
 
     async def exchange_code(self, code: str | SecretStr, request: AuthorizationRequest) -> Grant:
@@ -243,6 +246,8 @@ class OAuthClient:
             raise InvalidRequestError({"code": f"must be a str, not {type(code).__name__}"})
         masked = SecretStr(code)
         del code
+        if not _is_code(masked.get_secret_value()):
+            raise InvalidRequestError({"code": "is empty, or holds a character that no code has: pass it as it came"})
         known = self._exchanges.get(request.state)
         if known is None:
             wire = code_request(code=masked, redirect_uri=request.redirect_uri, code_verifier=request.code_verifier)
@@ -361,7 +366,8 @@ def _dead_for_want_of_a_token() -> ReauthorizationRequiredError:
 
 
 def _clamp(seconds: float) -> timedelta:
-    return min(max(timedelta(seconds=min(seconds, 1e9)), _SHORTEST_LIFE), _LONGEST_LIFE)
+    # Bounded as a number first: a timedelta holds 10**9 days, either way.
+    return timedelta(seconds=min(max(seconds, _SHORTEST_LIFE.total_seconds()), _LONGEST_LIFE.total_seconds()))
 
 
 def _challenge(verifier: SecretStr) -> str:
@@ -383,6 +389,10 @@ def _to_scopes(scopes: Permissions | str | Iterable[str] | None) -> frozenset[st
     if not isinstance(scopes, Iterable):
         raise InvalidRequestError({"scopes": f"must be scopes or Permissions, not {type(scopes).__name__}"})
     return frozenset(scopes.split() if isinstance(scopes, str) else scopes)
+
+
+def _is_code(code: str) -> bool:
+    return re.fullmatch(r"[\x20-\x7e]+", code) is not None  # RFC 6749, appendix A.11
 
 
 def _is_scope(scope: object) -> bool:

@@ -342,7 +342,6 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"secret": None}, "$.result.secret: is missing"),
     ({"api_key": True}, "$.result.api_key: must be a string"),
     ({"api_key": None}, "$.result.api_key: is missing"),
-    ({"api_key_name": 5}, "$.result.api_key_name: must be a string"),
 ]
 
 # Fields beside the secret: each a fault in a list, and none a reason to lose a key that was just made.

@@ -14,7 +14,7 @@ from kraken_fastkey._wire.calls import (
     list_keys,
     update_key,
 )
-from kraken_fastkey._wire.http import WireRequest, WireResponse
+from kraken_fastkey._wire.http import WireRequest, WireResponse, parse_date
 
 __all__ = [
     "LIST_PATHS",
@@ -27,6 +27,7 @@ __all__ = [
     "delete_key",
     "get_user_info",
     "list_keys",
+    "parse_date",
     "read_answer",
     "update_key",
 ]

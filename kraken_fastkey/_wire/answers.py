@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
@@ -25,8 +26,8 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.codes import Verdict, is_warning, judge
 from kraken_fastkey._wire.converter import Faults
-from kraken_fastkey._wire.excerpt import excerpt, masked_line, one_line
-from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_retry_after, server_time
+from kraken_fastkey._wire.excerpt import excerpt, mask_runs, masked_line, one_line, told_media_type
+from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_date, parse_retry_after, server_time
 
 __all__ = ["Answer", "Success", "read_answer", "unreadable"]
 
@@ -44,6 +45,8 @@ _ADVICE: Final[dict[type[ApiError], str]] = {
     KeyNotFoundError: "list_keys() tells the names there are",
     TemporaryLockoutError: "Send nothing for 15 minutes: each request prolongs the lockout",
 }
+_RAY: Final = re.compile(r"[0-9a-f]{1,20}(-[A-Z]{3})?", re.ASCII)  # anything else may be anything
+_LONGEST_DATE: Final = 40  # RFC 850's has 33 characters at most
 _UNREADABLE: Final = {
     "cut_off": "the connection closed before its end",
     "too_large": f"it is larger than {MAX_ANSWER_BYTES} bytes",
@@ -57,10 +60,12 @@ class Success(Generic[_T]):
     Attributes:
         value: The result.
         warnings: Kraken's `W...` strings, fit to be logged.
+        date: The answer's `Date` header, as it came; empty if it had none, or no date.
     """
 
     value: _T
     warnings: tuple[str, ...] = ()
+    date: str = ""
 
 
 Answer = Success[_T] | FastKeyError
@@ -80,8 +85,8 @@ def read_answer(call: Call[_T], response: WireResponse, now: float) -> Answer[_T
     errors = [code for code in codes if not is_warning(code)]
     verdict = judge(response.status, errors, call.operation)
     if verdict is not None:
-        if fields.get("result") and errors:
-            # Kraken calls it an error, and yet there is a result: then something may have been done.
+        if fields.get("result"):
+            # Error or status say no, and yet there is a result: then something may have been done.
             verdict = attrs.evolve(verdict, outcome="unknown")
         return _to_error(call, response, verdict, codes, _description(fields), now)
     if response.status == 204 and not response.body and not call.needs_result:
@@ -95,7 +100,14 @@ def read_answer(call: Call[_T], response: WireResponse, now: float) -> Answer[_T
     value = call.read_result(payload.get("result"))
     if isinstance(value, Faults):
         return unreadable(call, response, "; ".join(value.paths[:5]), value.paths)
-    return Success(value, tuple(masked_line(code) for code in codes if is_warning(code)))
+    warnings = tuple(masked_line(code) for code in codes if is_warning(code))
+    return Success(value, warnings, _date(response))
+
+
+def _date(response: WireResponse) -> str:
+    # What is no date may be anything, and the frames of who keeps it show it.
+    date = response.headers.get("date", "")
+    return date if len(date) <= _LONGEST_DATE and parse_date(date) is not None else ""
 
 
 @attrs.frozen
@@ -154,7 +166,8 @@ def _to_error(
         "operation": call.operation,
         "outcome": verdict.outcome,
         "status": response.status,
-        "codes": codes,
+        # A server that quotes what it was sent must not put a token into an attribute, and from there into a pickle.
+        "codes": [mask_runs(code) for code in codes],
         "retry_after": verdict.wait if wait is None else wait,
     }
     if verdict.error is AuthenticationError:
@@ -178,20 +191,21 @@ def _advice(verdict: Verdict, response: WireResponse) -> str:
 
 
 def _edge(response: WireResponse) -> str:
-    ray = one_line(response.headers.get("cf-ray", ""), 40)
-    return f" [CF-Ray {ray}]" if ray else ""
+    ray = response.headers.get("cf-ray", "")
+    return f" [CF-Ray {ray}]" if _RAY.fullmatch(ray) else ""
 
 
 def unreadable(call: Call[Any], response: WireResponse, reason: str, faults: Sequence[str] = ()) -> ResponseFormatError:
     """Return the error that an answer which cannot be read is."""
     advice = "Ask again" if call.repeatable else "It may have been carried out all the same"
     shown = excerpt(response.body, response.media_type)
-    message = f"Kraken's answer ({response.status}, {response.media_type or 'no media type'}) is unreadable: {reason}"
+    media_type = told_media_type(response.media_type)
+    message = f"Kraken's answer ({response.status}, {media_type or 'no media type'}) is unreadable: {reason}"
     if shown:
         message += f", in: {shown}"
     return ResponseFormatError(
         f"{one_line(message, 400)}{_edge(response)}. {advice}.",
-        media_type=response.media_type,
+        media_type=media_type,
         excerpt=shown,
         faults=faults,
         operation=call.operation,

@@ -6,7 +6,7 @@ Paths, bodies and answers are those of Kraken's OpenAPI description, `paths`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -31,6 +31,7 @@ _T = TypeVar("_T")
 _PATH: Final = "/fast-api-key"
 LIST_PATHS: Final = ("/fast-api-keys", "/fast-api-key")
 """Where the keys may be listed: today's address first, then that of the OpenAPI description."""
+_ENOUGH_FAULTS: Final = 100  # to tell those of 1 MiB of entries would hold the event loop up for seconds
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +46,8 @@ class Call(Generic[_T]):
         repeatable: Whether it may be sent again when its outcome is unknown.
         api_key_name: The key that it creates or changes, where it does.
         when_gone: What to return if an attempt finds nothing to do, where an earlier one may have done it.
+        scopes: The OAuth scopes that the key's permissions take.
+        parameters: What the key is to be like, as sent: all of its body but the names.
     """
 
     operation: str
@@ -54,6 +57,8 @@ class Call(Generic[_T]):
     repeatable: bool = True
     api_key_name: str | None = None
     when_gone: Callable[[], _T] | None = None
+    scopes: frozenset[str] = frozenset()
+    parameters: Mapping[str, Any] = FrozenDict()
 
 
 def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
@@ -63,16 +68,17 @@ def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
         InvalidRequestError: A time in the request has passed since it was made.
     """
     name = request.api_key_name
-
-    body = {"api_key_name": name, **_parameters(request, now)}
+    parameters = _parameters(request, now)
     if not request.ip_allowlist:
-        body.pop("ip_allowlist", None)
+        parameters.pop("ip_allowlist", None)
     return Call(
         operation="create_key",
-        request=_with_body("POST", body),
+        request=_with_body("POST", {"api_key_name": name, **parameters}),
         read_result=lambda result: _read_created(result, name),
         repeatable=False,
         api_key_name=name,
+        scopes=_scopes(request),
+        parameters=parameters,
     )
 
 
@@ -82,16 +88,19 @@ def update_key(request: UpdateKeyRequest, now: float) -> Call[None]:
     Raises:
         InvalidRequestError: A time in the request has passed since it was made.
     """
+    parameters = _parameters(request, now)
     body: dict[str, Any] = {"api_key_name": request.api_key_name}
     if request.new_api_key_name is not None:
         body["new_api_key_name"] = request.new_api_key_name
     return Call(
         operation="update_key",
-        request=_with_body("PUT", body | _parameters(request, now)),
+        request=_with_body("PUT", body | parameters),
         read_result=_read_done,
         needs_result=False,
         repeatable=False,
         api_key_name=request.api_key_name,
+        scopes=_scopes(request),
+        parameters=parameters,
     )
 
 
@@ -125,6 +134,10 @@ def list_keys(path: str) -> Call[tuple[KeyInfo, ...]]:
 def get_user_info() -> Call[UserInfo]:
     """Return the call that tells whose account it is."""
     return Call(operation="get_user_info", request=_without_body("/userinfo"), read_result=_read_user)
+
+
+def _scopes(request: CreateKeyRequest | UpdateKeyRequest) -> frozenset[str]:
+    return frozenset() if request.permissions is None else request.permissions.scopes()
 
 
 def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dict[str, Any]:
@@ -163,7 +176,8 @@ def _read_created(result: Any, name: str) -> FastApiKey | Faults:
         return key
     # The secret is shown this once: a field of the wrong type beside it is kept as it came, not a reason to lose it.
     odd = {field: result[field] for field in key.fields if field in result}
-    rest = structure({field: value for field, value in result.items() if field not in odd}, FastApiKey, "$.result")
+    fields = {"api_key_name": name, **{field: value for field, value in result.items() if field not in odd}}
+    rest = structure(fields, FastApiKey, "$.result")
     return key if isinstance(rest, Faults) else attrs.evolve(rest, unknown=FrozenDict({**rest.unknown, **odd}))
 
 
@@ -177,7 +191,17 @@ def _read_keys(result: Any) -> tuple[KeyInfo, ...] | Faults:
         return ()
     if not isinstance(result, list):
         return Faults(("$.result: must be a list",))
-    return structure([entry for entry in result if entry is not None], tuple[KeyInfo, ...], "$.result")
+    keys: list[KeyInfo] = []
+    faults: list[str] = []
+    for position, entry in enumerate(entry for entry in result if entry is not None):
+        key = structure(entry, KeyInfo, f"$.result[{position}]")
+        if isinstance(key, KeyInfo):
+            keys.append(key)
+        else:
+            faults += key.paths
+        if len(faults) >= _ENOUGH_FAULTS:
+            break
+    return Faults(tuple(faults)) if faults else tuple(keys)
 
 
 def _read_user(result: Any) -> UserInfo | Faults:

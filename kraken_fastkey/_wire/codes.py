@@ -105,7 +105,9 @@ _MISSING: Final = re.compile(
     r"not found|no such|unknown (api[ _])?key|(doesn't|does not|not) exist|key.*(missing|unknown)",
     re.IGNORECASE,
 )
+_OF_A_KEY: Final = re.compile(r"key|name|description", re.IGNORECASE)  # an error that is new may be of anything
 _TELLING: Final = 300  # what a string has to say, it says in so many characters
+_JUDGED: Final = 100  # no honest answer has more strings, and 1 MiB of them would hold the event loop up
 _THROTTLED_UNTIL: Final = re.compile(r"throttled:\s*(\d{9,11}(\.\d{1,9})?)\b", re.IGNORECASE | re.ASCII)
 _WARNING: Final = re.compile(r"W[A-Za-z]+:")
 _MAY_BE_TAKEN: Final = frozenset({"create_key", "update_key"})
@@ -128,7 +130,9 @@ def judge(status: int, codes: Sequence[str], operation: str) -> Verdict | None:
         codes: Kraken's error strings, warnings left out.
         operation: The client's method.
     """
-    verdicts = [_judge_code(code, operation) for code in codes]
+    verdicts = [_judge_code(code, operation) for code in codes[:_JUDGED]]
+    if len(codes) > _JUDGED:
+        verdicts.append(_NEW_TO_US)
     gravest = max(verdicts, key=_gravity, default=None)
     if 200 <= status < 300:
         if gravest is None:
@@ -148,7 +152,7 @@ def _judge_code(code: str, operation: str) -> Verdict:
     text = code[:_TELLING].casefold()
     beginnings = [known for known in _CODES if text.startswith(known) and not text[len(known) :][:1].isalnum()]
     verdict = _CODES[max(beginnings, key=len)] if beginnings else _NEW_TO_US
-    if verdict is _ARGUMENTS or verdict is _NEW_TO_US:
+    if verdict is _ARGUMENTS or (verdict is _NEW_TO_US and _OF_A_KEY.search(code[:_TELLING])):
         # Cut: patterns with a gap take time with the square of a text's length.
         if operation in _MAY_BE_TAKEN and _TAKEN.search(code[:_TELLING]):
             return _DUPLICATE

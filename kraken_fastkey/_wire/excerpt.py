@@ -6,28 +6,45 @@ import html
 import re
 from typing import Final
 
-__all__ = ["excerpt", "masked_line", "one_line"]
+__all__ = ["excerpt", "mask_runs", "masked_line", "one_line", "told_media_type"]
 
 _LIMIT: Final = 200
 _READ: Final = 8192  # a title or the first fields of an object are found in this many bytes
+_TITLE_READ: Final = 600  # html.unescape fails at `&#` and more digits than int() takes, which may be 640
 # A string, whole or cut off, and the colon that makes it a name; or a run of anything else that could be a value.
 _TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\\?$))(\s*:)?|[^\s{}\[\]:,"]+', re.DOTALL)
 _PLAIN_NAME: Final = re.compile(r'"([A-Za-z_]{1,32})"', re.ASCII)
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TITLE_START: Final = re.compile("<title", re.IGNORECASE)
+_TITLE_END: Final = re.compile("</title", re.IGNORECASE)
 _FORM_VALUE: Final = re.compile(r"=[^&\s]+")
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/=_~.-]{16,}")
 _WORDS: Final = re.compile(r"[a-z_]+|[A-Za-z]?[a-z]+", re.ASCII)
+# Its parts are words, or short.
+_MEDIA_TYPE: Final = re.compile(r"[a-z]{1,15}/([a-z]{1,24}|[a-z0-9]{1,8})([.+-]([a-z]{1,24}|[a-z0-9]{1,8}))*", re.ASCII)
 
 
 def one_line(text: str, limit: int = _LIMIT) -> str:
     """Return *text* without control characters, on one line, cut to *limit* characters (CWE-117)."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 8]).split())
+    text = text[: limit * 8]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def masked_line(text: str) -> str:
+def mask_runs(text: str) -> str:
+    """Return *text* with all masked that is long enough to be a secret, and is no word."""
+    return _LONG_RUN.sub(_mask_run, text)
+
+
+def masked_line(text: str, limit: int = _LIMIT) -> str:
     """Return a server's words fit to be shown: as by `one_line`, what is long enough to be a secret masked."""
-    return one_line(_LONG_RUN.sub(_mask_run, text[: _LIMIT * 8]))
+    return one_line(mask_runs(text[: limit * 8]), limit)
+
+
+def told_media_type(media_type: str) -> str:
+    """Return a media type fit to be shown: one that could be something else is masked."""
+    return media_type if not media_type or _MEDIA_TYPE.fullmatch(media_type) else "…"
 
 
 def excerpt(body: bytes, media_type: str) -> str:
@@ -41,11 +58,18 @@ def excerpt(body: bytes, media_type: str) -> str:
         return ""  # in UTF-16 and UTF-32 a secret would stand letter by letter
     text = body[:_READ].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if "html" in media_type or text.startswith("<"):
-        title = _TITLE.search(text)
-        return masked_line(html.unescape(title[1])) if title else ""
+        return masked_line(html.unescape(_title(text)[:_TITLE_READ]))
     if text.startswith(("{", "[", '"')) or "json" in media_type:
         return one_line(_TOKEN.sub(_keep_structure, text))
     return masked_line(_FORM_VALUE.sub("=…", text))
+
+
+def _title(text: str) -> str:
+    # Not one pattern: its time would grow with the square of a text that is full of `<title>`.
+    tag = _TITLE_START.search(text)
+    start = text.find(">", tag.end()) + 1 if tag else 0
+    end = _TITLE_END.search(text, start) if start else None
+    return text[start : end.start()] if end else ""
 
 
 def _keep_structure(match: re.Match[str]) -> str:

@@ -11,7 +11,15 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["MAX_ANSWER_BYTES", "Completeness", "WireRequest", "WireResponse", "parse_retry_after", "server_time"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "Completeness",
+    "WireRequest",
+    "WireResponse",
+    "parse_date",
+    "parse_retry_after",
+    "server_time",
+]
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """An answer of more bytes than this is not read to its end."""
@@ -74,7 +82,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text, re.ASCII):
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
-    moment = _parse_date(text)
+    moment = parse_date(text)
     if moment is None:
         return None
     return max(0.0, moment - server_time(headers, now))
@@ -82,11 +90,12 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def server_time(headers: Mapping[str, str], now: float) -> float:
     """Return the present by the server's clock, in Unix seconds, or by our own if the server does not tell it."""
-    told = _parse_date(headers.get("date", ""))
+    told = parse_date(headers.get("date", ""))
     return now if told is None else told
 
 
-def _parse_date(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
+    """Return a date of HTTP's (RFC 9110, section 5.6.7) in Unix seconds, or `None` if it is none."""
     try:
         moment = parsedate_to_datetime(text)
         # HTTP's dates are UTC, whether they say it or not (RFC 9110, section 5.6.7).

@@ -91,7 +91,8 @@ def read_token_answer(operation: TokenOperation, response: WireResponse, now: fl
     """
     fields = _parse(response) if response.completeness == "complete" else {}
     code = fields.get("error")
-    if isinstance(code, str) and code in _ADVICE and response.status < 500:
+    given = bool(fields.get("access_token"))
+    if isinstance(code, str) and code in _ADVICE and response.status < 500 and not given:
         return _oauth_error(operation, code, fields.get("error_description"), response.status)
     # Of other errors it is told what of any other call's would be.
     call: Call[None] = Call(
@@ -99,7 +100,12 @@ def read_token_answer(operation: TokenOperation, response: WireResponse, now: fl
     )
     if not fields or code or not 200 <= response.status < 300:
         error = read_answer(call, response, now)
-        return error if isinstance(error, FastKeyError) else unreadable(call, response, _NO_TOKEN[0], _NO_TOKEN)
+        if not isinstance(error, FastKeyError):
+            return unreadable(call, response, _NO_TOKEN[0], _NO_TOKEN)
+        if given:
+            # Error or status say no, and yet there is a token: then the old pair may be spent.
+            error.outcome = "unknown"
+        return error
     faults = _faults(fields)
     if faults:
         return unreadable(call, response, "; ".join(faults), faults)
