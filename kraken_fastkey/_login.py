@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import sys
 import webbrowser
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
-from kraken_fastkey._errors import FastKeyError, InvalidRequestError, OAuthError
+from kraken_fastkey._errors import FastKeyError, InvalidRequestError, OAuthError, StoreError
 from kraken_fastkey._grant import Grant
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._oauth import AuthorizationRequest, OAuthClient
@@ -35,6 +36,8 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# aiohttp's own would quote requests that are no HTTP, and their address holds the code.
+_SILENCE: Final = logging.Logger("kraken_fastkey.login", logging.CRITICAL + 1)  # noqa: LOG001  # nobody's child
 _DONE: Final = ("You are logged in", "You can close this window and go back to the program.")
 _FAILED: Final = (
     "The login did not work",
@@ -136,7 +139,7 @@ class _Callback:
         app = web.Application()
         app.router.add_get(path, self._handle)
         # No access log: it would hold the code.
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, logger=_SILENCE)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port).start()
@@ -170,10 +173,20 @@ class _Callback:
         assert self._request is not None  # noqa: S101  # for type checkers: nobody is asked before
         try:
             code = self._oauth_client.read_callback(callback_url, self._request)
+            del callback_url  # it holds the code
             grant = await self._oauth_client.exchange_code(code, self._request)
-            return grant if self._store is None else await self._store.save(grant)
         except FastKeyError as error:
             return error.with_traceback(None)
+        if self._store is None:
+            return grant
+        try:
+            return await self._store.save(grant)
+        except FastKeyError as error:
+            return error.with_traceback(None)
+        except Exception as raised:  # noqa: BLE001  # whatever a user's store may raise
+            failure = StoreError(f"the store raised {type(raised).__name__}: see to what it needs")
+            failure.__cause__ = raised
+            return failure
 
     async def aclose(self) -> None:
         if self._runner is not None:

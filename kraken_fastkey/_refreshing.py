@@ -34,6 +34,7 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._grant import Grant, Rotation
 from kraken_fastkey._oauth import OAuthClient
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey._tokens import AccessToken
 from kraken_fastkey.stores import GrantStore
 
@@ -68,7 +69,7 @@ class _Failure:
     harmless: bool
 
 
-class RefreshingTokenProvider:
+class RefreshingTokenProvider(Unpicklable):
     """Access tokens from a stored grant.
 
     One provider serves any number of tasks of one event loop; any number of providers, in any number of processes,

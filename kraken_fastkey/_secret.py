@@ -5,9 +5,18 @@ from __future__ import annotations
 import hmac
 from typing import Final, NoReturn, Self, final
 
-__all__ = ["SecretStr"]
+__all__ = ["SecretStr", "Unpicklable"]
 
 _MASK: Final = "**********"
+
+
+class Unpicklable:
+    """What holds secrets, or leads to them, and so stays in its process: no pickle, and no copy."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: make one where it is used")
 
 
 @final
@@ -66,6 +75,7 @@ class SecretStr:
         return bool(self._value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
+        del value  # perhaps a secret, and a traceback with locals would show it
         raise AttributeError("a SecretStr cannot be changed")
 
     def __delattr__(self, name: str) -> NoReturn:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, TokenUnavailableError
-from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._secret import SecretStr, Unpicklable
 from kraken_fastkey._tokens import AccessToken, refuse_same_token, to_access_token
 
 __all__ = ["CommandTokenProvider", "EnvironmentTokenProvider", "FileTokenProvider"]
@@ -22,7 +22,7 @@ _MAX_BYTES: Final = 64 * 1024
 _MAX_SECONDS: Final = 1e9
 
 
-class EnvironmentTokenProvider:
+class EnvironmentTokenProvider(Unpicklable):
     """An access token in an environment variable, which is looked up anew at each call.
 
     Args:
@@ -55,7 +55,7 @@ class EnvironmentTokenProvider:
         )
 
 
-class FileTokenProvider:
+class FileTokenProvider(Unpicklable):
     """An access token in a file that something else keeps fresh, such as a mounted Kubernetes or Docker secret.
 
     The file is read again whenever it has changed, by its own bytes or by a new file in its place.
@@ -110,7 +110,7 @@ class FileTokenProvider:
         return token
 
 
-class CommandTokenProvider:
+class CommandTokenProvider(Unpicklable):
     """An access token that a command prints, such as a password manager's or a vault's.
 
     It runs once, however many tasks wait, and again when Kraken has refused what it printed.

@@ -14,7 +14,7 @@ from kraken_fastkey._errors import (
     AuthenticationError,
     InvalidRequestError,
 )
-from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._secret import SecretStr, Unpicklable
 
 __all__ = [
     "AccessToken",
@@ -153,7 +153,7 @@ class TokenUseObserver(Protocol):
         ...
 
 
-class StaticTokenProvider:
+class StaticTokenProvider(Unpicklable):
     """One access token, for as long as it lasts.
 
     Args:
@@ -177,7 +177,7 @@ class StaticTokenProvider:
         return refuse_same_token(self._token, rejected, "the StaticTokenProvider has no other: make a new one")
 
 
-class CallbackTokenProvider:
+class CallbackTokenProvider(Unpicklable):
     """A function that returns an access token.
 
     It is called before each attempt, and again after Kraken has refused what it returned, so it should hold on

@@ -9,6 +9,7 @@ import attrs
 
 from kraken_fastkey._errors import StaleGrantError, StoreError
 from kraken_fastkey._grant import Grant, grant_from_bytes, grant_to_bytes
+from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey.stores._records import Record, RecordConflictError, RecordStore
 
 __all__ = ["GrantStore", "RecordGrantStore"]
@@ -68,7 +69,7 @@ class GrantStore(Protocol):
         ...
 
 
-class RecordGrantStore:
+class RecordGrantStore(Unpicklable):
     """A grant's face on a backend.
 
     Args:
