@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import attrs
 
 from kraken_fastkey import _wire
+from kraken_fastkey._account import Account
+from kraken_fastkey._background import Background, Work, join
+from kraken_fastkey._changing import Change, Deletion
+from kraken_fastkey._creating import Creation, Save
 from kraken_fastkey._engine import Engine
-from kraken_fastkey._errors import ApiError, ClientClosedError, InvalidRequestError
+from kraken_fastkey._errors import ClientClosedError, InvalidRequestError
+from kraken_fastkey._janitor import Janitor
+from kraken_fastkey._listing import Lister
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, KeyInfo, UpdateKeyRequest, UserInfo
-from kraken_fastkey._retry import RetryPolicy
+from kraken_fastkey._retry import RetryPolicy, is_seconds
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey._tokens import TokenProvider
 from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
 
@@ -25,6 +34,7 @@ DEFAULT_BASE_URL: Final = "https://api.kraken.com/oauth"
 """Kraken's production server."""
 
 _T = TypeVar("_T")
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _DEFAULT_RETRY: Final = RetryPolicy()
 _DEFAULT_TIMEOUTS: Final = Timeouts()
 
@@ -34,16 +44,19 @@ class _Shared:
     """What a client and those it made with `for_account` have in common."""
 
     engine: Engine
-    runtime: Runtime
-    list_paths: tuple[str, str] = _wire.LIST_PATHS
+    lister: Lister
+    background: Background
+    reconciles: bool
+    close_seconds: float
 
 
-class FastKeyClient:
+class FastKeyClient(Unpicklable):
     """Creates, lists, changes and deletes a user's Fast API keys.
 
     One client serves any number of tasks of one event loop. Use it in an `async with`, or await `aclose()`.
 
-    Every method raises a `FastKeyError`, and nothing else: `AuthenticationError` if the access token is refused and
+    Every method raises a `FastKeyError`, and nothing else but what a `save` that was passed in raises:
+    `AuthenticationError` if the access token is refused and
     its provider has no other, `PermissionDeniedError` if it lacks a scope, `RateLimitedError` and
     `ServiceUnavailableError` if trying again did not help, `TransportError` if the network fails,
     `ResponseFormatError` if the answer cannot be read, `TokenUnavailableError` if there is no token,
@@ -56,8 +69,10 @@ class FastKeyClient:
             the first request: up to 20 connections, no cookies, no proxies from the environment.
         retry: What is tried again, and when.
         timeout: How long one attempt may take: by phase, or in seconds for the whole of it.
-        on_unknown_outcome: What to do when a create or update may have been carried out: `"raise"` an
-            `UnknownOutcomeError`.
+        on_unknown_outcome: What to do when a create or update may have been carried out, its answer being lost:
+            `"reconcile"` finds out, by listing the keys, and deletes a key that nobody holds before it tries
+            again; `"raise"` raises an `UnknownOutcomeError` at once.
+        close_timeout: How long `aclose()` may take to end what is under way, in seconds, 0 or more.
 
     Raises:
         InvalidRequestError: An argument is wrong.
@@ -71,7 +86,8 @@ class FastKeyClient:
         session: aiohttp.ClientSession | None = None,
         retry: RetryPolicy = _DEFAULT_RETRY,
         timeout: Timeouts | float = _DEFAULT_TIMEOUTS,
-        on_unknown_outcome: Literal["raise"] = "raise",
+        on_unknown_outcome: Literal["reconcile", "raise"] = "reconcile",
+        close_timeout: float = 10.0,
         _transport: Transport | None = None,
         _runtime: Runtime = SYSTEM,
     ) -> None:
@@ -80,8 +96,10 @@ class FastKeyClient:
             faults["token_provider"] = _provider_fault(token_provider)
         if not isinstance(retry, RetryPolicy):
             faults["retry"] = f"must be a RetryPolicy, not {type(retry).__name__}"
-        if on_unknown_outcome != "raise":
-            faults["on_unknown_outcome"] = "must be 'raise'"
+        if on_unknown_outcome not in {"reconcile", "raise"}:
+            faults["on_unknown_outcome"] = "must be 'reconcile' or 'raise'"
+        if not is_seconds(close_timeout):
+            faults["close_timeout"] = "must be seconds, 0 or more"
         timeouts = _DEFAULT_TIMEOUTS
         for check, value in ((check_base_url, base_url), (check_session, session)):
             try:
@@ -93,32 +111,59 @@ class FastKeyClient:
         except InvalidRequestError:
             faults["timeout"] = "must be a Timeouts, or seconds, more than 0"
         if faults:
+            del token_provider, base_url, session, value  # they may be a token, or hold a password
             raise InvalidRequestError(faults)
         transport = AiohttpTransport(base_url, session, timeouts) if _transport is None else _transport
-        self._token_provider = token_provider
-        self._shared = _Shared(Engine(transport, retry, _runtime), _runtime)
+        engine = Engine(transport, retry, _runtime)
+        self._shared = _Shared(
+            engine, Lister(engine), Background(), on_unknown_outcome == "reconcile", float(close_timeout)
+        )
+        self._account = Account(token_provider)
+        self._own_janitor: Janitor | None = None
         self._owner: FastKeyClient | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
-    async def create_key(self, request: CreateKeyRequest) -> FastApiKey:
+    @property
+    def unsettled_keys(self) -> tuple[str, ...]:
+        """The names of keys of this account that may exist though nobody holds them.
+
+        The client goes on looking for them in the background, and deletes them. What is still here after
+        `aclose()`, it could not make sure of: if `list_keys()` shows one of them, delete it.
+        """
+        return tuple(self._account.unsettled)
+
+    async def create_key(self, request: CreateKeyRequest, *, save: Save | None = None) -> FastApiKey:
         """Create a key, and return it with its secret, which Kraken shows this once.
 
-        It is sent again only if nothing was done the first time. Cancelling the call while the request is under
-        way may leave a key behind, whose name is the request's.
+        If the answer is lost, the client finds out what became of the request: a key that it has made is deleted,
+        since its secret is lost, and the request is sent again; under the caller's own name, or, if the name was
+        generated, under another such name. It never takes or deletes a key that was there before.
+
+        Cancelling the call leaves no key either: what has been sent is finished in the background, and a key that
+        nobody takes is deleted. `aclose()` waits for that.
 
         Args:
             request: The key to create.
+            save: Stores the key: awaited with it before the call returns. If it fails, the key is deleted, and
+                its exception raised; once it has returned, the key is kept even if the call is cancelled.
 
         Raises:
             InvalidRequestError: A time in the request has passed since it was made.
-            UnknownOutcomeError: The key may have been created, and its secret is lost.
+            UnknownOutcomeError: The key may have been created, its secret is lost, and what became of it could
+                not be found out: its text says what to do.
             DuplicateKeyNameError: The account has a key of that name.
             TooManyKeysError: The account holds as many keys as it may.
             InvalidArgumentsError: Kraken found a field wrong.
+            PermissionDeniedError: The user has not granted a scope that the key's permissions take.
             FastKeyError: As for every method.
         """
         self._check(request, CreateKeyRequest)
-        return await self._run(_wire.create_key(request, self._shared.runtime.time()))
+        if save is not None and not callable(save):
+            raise InvalidRequestError({"save": "must be an async function that takes the key"})
+        self._check_open()
+        _warn_of_danger(request)
+        return await self._perform(Creation(self._janitor, request, reconciles=self._shared.reconciles, save=save))
 
     async def list_keys(self) -> tuple[KeyInfo, ...]:
         """Return the account's Fast API keys, without their secrets.
@@ -129,37 +174,35 @@ class FastKeyClient:
         Raises:
             FastKeyError: As for every method.
         """
-        first, other = self._shared.list_paths
-        try:
-            return await self._run(_wire.list_keys(first))
-        except ApiError as error:
-            if error.status not in {404, 405} and "EGeneral:Unknown method" not in error.codes:
-                raise
-        keys = await self._run(_wire.list_keys(other))
-        self._shared.list_paths = (other, first)
-        return keys
+        self._check_open()
+        return (await self._shared.lister.list_keys(self._account)).value
 
     async def update_key(self, request: UpdateKeyRequest) -> None:
-        """Change a key. It is sent again only if nothing was done the first time.
+        """Change a key.
+
+        If the answer is lost, the client looks at the key: it sends the change again only if it was not made.
+        Cancelling the call may leave the key changed or not.
 
         Args:
             request: What to change.
 
         Raises:
             InvalidRequestError: A time in the request has passed since it was made.
-            UnknownOutcomeError: The key may have been changed.
+            UnknownOutcomeError: The key may have been changed, and it could not be found out.
             KeyNotFoundError: The account has no key of that name.
             DuplicateKeyNameError: The account has a key of the new name.
             InvalidArgumentsError: Kraken found a field wrong.
             FastKeyError: As for every method.
         """
         self._check(request, UpdateKeyRequest)
-        await self._run(_wire.update_key(request, self._shared.runtime.time()))
+        self._check_open()
+        await self._perform(Change(self._janitor, request, reconciles=self._shared.reconciles))
 
     async def delete_key(self, api_key_name: str) -> None:
         """Delete a key.
 
-        If an attempt may have deleted it and the next one does not find it, that is success.
+        If an attempt may have deleted it and the next one does not find it, that is success. Cancelling the call
+        does not stop a request that has been sent.
 
         Args:
             api_key_name: The key's name.
@@ -169,7 +212,8 @@ class FastKeyClient:
             KeyNotFoundError: The account has no key of that name.
             FastKeyError: As for every method.
         """
-        await self._run(_wire.delete_key(api_key_name))
+        self._check_open()
+        await self._perform(Deletion(self._janitor, api_key_name))
 
     async def get_user_info(self) -> UserInfo:
         """Return who authorized the app. Takes the scope `account.info:basic`.
@@ -177,7 +221,8 @@ class FastKeyClient:
         Raises:
             FastKeyError: As for every method.
         """
-        return await self._run(_wire.get_user_info())
+        self._check_open()
+        return (await self._shared.engine.run(_wire.get_user_info(), self._account)).value
 
     def for_account(self, token_provider: TokenProvider) -> FastKeyClient:
         """Return a client for another account, over the same session, connections and retry budget.
@@ -193,24 +238,29 @@ class FastKeyClient:
         """
         self._check_open()
         if not isinstance(token_provider, TokenProvider):
-            raise InvalidRequestError({"token_provider": _provider_fault(token_provider)})
+            fault = _provider_fault(token_provider)
+            del token_provider  # perhaps a token
+            raise InvalidRequestError({"token_provider": fault})
         client = object.__new__(FastKeyClient)
-        client._token_provider = token_provider
         client._shared = self._shared
+        client._account = Account(token_provider)
+        client._own_janitor = None
         client._owner = self if self._owner is None else self._owner
         client._closed = False
+        client._closing = None
         return client
 
     async def aclose(self) -> None:
-        """Refuse new calls, wait up to 10 s for requests under way, and close the session if it is the client's own.
+        """Refuse new calls, end what is under way within `close_timeout`, and close the session if it is our own.
 
-        Calls that wait to try again raise why the last attempt failed. Closing twice does nothing.
+        Calls that wait to try again raise why the last attempt failed. What was left to the background (a
+        cancelled create, a key that may turn up late) is brought to its end; what cannot be in time is logged
+        as a warning, and is in `unsettled_keys`. Closing twice does nothing. Cancelling it does not stop it.
         """
-        if self._closed:
-            return
         self._closed = True
-        if self._owner is None:
-            await self._shared.engine.aclose()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await join(self._closing)
 
     async def __aenter__(self) -> Self:
         self._check_open()
@@ -221,9 +271,30 @@ class FastKeyClient:
     ) -> None:
         await self.aclose()
 
-    async def _run(self, call: _wire.Call[_T]) -> _T:
-        self._check_open()
-        return await self._shared.engine.run(call, self._token_provider)
+    async def _close(self) -> None:
+        account = None if self._owner is None else self._account
+        shared = self._shared
+        shared.engine.stop(account)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + shared.close_seconds
+        try:
+            if not await shared.background.drain(shared.close_seconds, account):
+                _LOGGER.warning("closing cut off what was under way after %g s", shared.close_seconds)
+            if account is None:
+                await shared.engine.drain(max(0.0, until - loop.time()))
+        finally:
+            if account is None:
+                await shared.engine.aclose()
+
+    @property
+    def _janitor(self) -> Janitor:
+        if self._own_janitor is None:
+            shared = self._shared
+            self._own_janitor = Janitor(shared.engine, shared.lister, self._account, shared.background)
+        return self._own_janitor
+
+    async def _perform(self, work: Work[_T]) -> _T:
+        return await self._shared.background.perform(work, self._account)
 
     def _check_open(self) -> None:
         if self._closed or (self._owner is not None and self._owner._closed):  # noqa: SLF001  # of our own class
@@ -232,6 +303,15 @@ class FastKeyClient:
     def _check(self, request: object, cls: type) -> None:
         if not isinstance(request, cls):
             raise InvalidRequestError({"request": f"must be a {cls.__name__}, not {type(request).__name__}"})
+
+
+def _warn_of_danger(request: CreateKeyRequest) -> None:
+    """Tell of a key that could empty the account from anywhere, or for ever."""
+    if request.permissions is None or not request.permissions.funds_withdraw:
+        return
+    for field, what in (("ip_allowlist", "from any address"), ("valid_until", "for ever")):
+        if not getattr(request, field):
+            _LOGGER.warning("create_key: %r may withdraw funds %s: set %s", request.api_key_name, what, field)
 
 
 def _provider_fault(value: object) -> str:

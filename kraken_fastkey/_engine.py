@@ -9,17 +9,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final, NoReturn, TypeVar
 
-import attrs
-
+from kraken_fastkey._account import Account
 from kraken_fastkey._errors import (
     AuthenticationError,
     ClientClosedError,
     FastKeyError,
     KeyNotFoundError,
+    PermissionDeniedError,
+    TemporaryLockoutError,
     TokenUnavailableError,
     TransportError,
-    UnknownOutcomeError,
 )
+from kraken_fastkey._progress import Progress
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
 from kraken_fastkey._runtime import Runtime
 from kraken_fastkey._secret import SecretStr
@@ -32,28 +33,6 @@ __all__ = ["Engine"]
 _T = TypeVar("_T")
 _LOGGER: Final = logging.getLogger("kraken_fastkey")
 _MAX_REJECTED_TOKENS: Final = 3  # a provider may hand out one bad token after another for ever
-_DRAIN_SECONDS: Final = 10.0
-
-
-@attrs.define
-class _Progress:
-    """What one call has been through so far.
-
-    Attributes:
-        started: When it began, in seconds of the monotonic clock.
-        attempts: How many times it tried to send its request.
-        counted: How many of them the retry policy counts: those that a token was refused for are not.
-        in_doubt: Whether one of them may have been carried out.
-        rejected: The values of the tokens that were refused.
-        error: Why the last one failed.
-    """
-
-    started: float
-    attempts: int = 0
-    counted: int = 0
-    in_doubt: bool = False
-    rejected: set[SecretStr] = attrs.field(factory=set)
-    error: FastKeyError | None = None
 
 
 class Engine:
@@ -73,58 +52,165 @@ class Engine:
         self._closing = False
         self._in_flight = 0
         self._idle = asyncio.Event()
+        self._pauses: dict[asyncio.Future[None], Account] = {}
 
-    async def run(self, call: Call[_T], provider: TokenProvider) -> _T:
-        """Return the result of a call, after as many attempts as it takes and the policy allows.
+    def begin(self, *, cleaning: bool = False) -> Progress:
+        """Return the progress of a call that begins now."""
+        return Progress(self.runtime.monotonic(), cleaning=cleaning)
+
+    async def run(self, call: Call[_T], account: Account, progress: Progress | None = None) -> Success[_T]:
+        """Return the answer to a call, after as many attempts as it takes and the policy allows.
+
+        Args:
+            call: What to ask.
+            account: Whom it is for.
+            progress: What went before, if this is not the beginning.
 
         Raises:
             FastKeyError: It failed.
         """
-        progress = _Progress(self.runtime.monotonic())
+        progress = self.begin() if progress is None else progress
         refused: AccessToken | None = None
         while True:
-            if self._closing:
-                closed = ClientClosedError("the client is closed: open a new one")
-                self._give_up(call, progress, progress.error or closed)
-            token = await self._get_token(call, progress, provider, refused)
-            left = self._seconds_left(progress)
+            self._check_open(call, account, progress)
+            token = await self._get_token(call, progress, account.provider, refused)
+            left = self.seconds_left(progress)
             if left is not None and left <= 0:
                 late = TransportError("the call's deadline passed before the request was sent")
                 self._give_up(call, progress, progress.error or late)
-            answer = await self._attempt(call, provider, token, left, progress)
+            answer = await self._attempt(call, account, token, left, progress)
             if isinstance(answer, Success):
                 self._budget.succeed()
                 if answer.warnings:
                     _LOGGER.warning("%s: Kraken warns: %s", call.operation, ", ".join(answer.warnings))
-                return answer.value
+                return answer
             if progress.in_doubt and call.when_gone is not None and _is_gone(answer):
                 # An earlier attempt had done it, though its answer was lost.
-                return call.when_gone()
+                return Success(call.when_gone())
             progress.error = answer
+            progress.outcome = answer.outcome
             progress.in_doubt |= answer.outcome == "unknown"
+            if progress.abandoned and not progress.in_doubt:
+                raise asyncio.CancelledError  # nothing is left of it, and nobody waits for another attempt
             refused = self._refused_token(call, answer, token, progress)
-            if refused is None:
-                await self._wait(call, progress, answer)
+            if refused is not None:
+                continue
+            if not await self.wait(call.operation, account, progress, answer, repeatable=call.repeatable):
+                self._give_up(call, progress, answer)
 
-    async def aclose(self) -> None:
-        """Refuse new attempts, wait up to 10 s for those under way, and close the transport."""
-        self._closing = True
+    async def wait(
+        self, operation: str, account: Account, progress: Progress, error: FastKeyError, *, repeatable: bool
+    ) -> bool:
+        """Wait until a failed call may be tried again, or return at once that it may not.
+
+        Args:
+            operation: The client's method.
+            account: Whom it is for.
+            progress: What the call has been through.
+            error: Why it failed.
+            repeatable: Whether it does no harm to send it again, whatever the outcome was.
+        """
+        seconds = self._policy.wait_before_retry(
+            error,
+            repeatable=repeatable,
+            attempts=progress.counted,
+            elapsed=self.runtime.monotonic() - progress.started,
+            random=self.runtime.random(),
+        )
+        closing = self._is_closing(account) and not progress.cleaning
+        if seconds is None or closing or not self.take_retry():
+            return False
+        _LOGGER.info(
+            "%s: attempt %d failed with %s; the next in %.2f s",
+            operation,
+            progress.attempts,
+            type(error).__name__,
+            seconds,
+        )
+        await self.pause(seconds, account)
+        return True
+
+    def take_retry(self) -> bool:
+        """Take one retry out of the budget, if there is one."""
+        return self._budget.take(self.runtime.monotonic())
+
+    async def pause(self, seconds: float, account: Account) -> None:
+        """Let time pass; if the account's client begins to close meanwhile, return at once."""
+        if self._is_closing(account):
+            await self.runtime.sleep(seconds)
+            return
+        sleep = asyncio.ensure_future(self.runtime.sleep(seconds))
+        self._pauses[sleep] = account
+        try:
+            await asyncio.wait({sleep})
+        finally:
+            del self._pauses[sleep]
+            sleep.cancel()
+
+    def stop(self, account: Account | None = None) -> None:
+        """Begin nothing more for an account, or for any: attempts under way end, pauses are cut short."""
+        if account is None:
+            self._closing = True
+        else:
+            account.closing = True
+        for sleep, sleeper in self._pauses.items():
+            if account in {None, sleeper}:
+                sleep.cancel()
+
+    def seconds_left(self, progress: Progress) -> float | None:
+        """Return how many seconds a call has until its deadline; `None` if it has none."""
+        if self._policy.deadline is None:
+            return None
+        return self._policy.deadline - (self.runtime.monotonic() - progress.started)
+
+    def has_time_for(self, seconds: float, progress: Progress) -> bool:
+        """Whether a call may wait so long, and still has time to send a request."""
+        return self._policy.leaves_time(self.runtime.monotonic() - progress.started + seconds)
+
+    def finish(self, error: FastKeyError, operation: str, progress: Progress) -> FastKeyError:
+        """Write into an error what a call has been through."""
+        last = progress.error
+        error.operation = operation
+        error.attempts = progress.attempts
+        if last is not None:
+            error.status = last.status if error.status is None else error.status
+            error.codes = error.codes or last.codes
+        if progress.in_doubt:
+            error.outcome = "unknown"
+        return error
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the attempts under way, at most for so many seconds."""
         try:
             if self._in_flight:
-                async with asyncio.timeout(_DRAIN_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._idle.wait()
         except TimeoutError:
             _LOGGER.warning("closing with %d requests still under way", self._in_flight)
-        finally:
-            await self._transport.aclose()
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._transport.aclose()
+
+    def _is_closing(self, account: Account) -> bool:
+        return self._closing or account.closing
+
+    def _check_open(self, call: Call[_T], account: Account, progress: Progress) -> None:
+        error: FastKeyError | None = None
+        if self._is_closing(account) and not progress.cleaning:
+            error = progress.error or ClientClosedError("the client is closed: open a new one")
+        else:
+            error = account.check_lockout(self.runtime.monotonic())
+        if error is not None:
+            self._give_up(call, progress, error)
 
     async def _get_token(
-        self, call: Call[_T], progress: _Progress, provider: TokenProvider, refused: AccessToken | None
+        self, call: Call[_T], progress: Progress, provider: TokenProvider, refused: AccessToken | None
     ) -> AccessToken:
         name = type(provider).__name__
         error: FastKeyError
         cause: Exception | None = None
-        limit = asyncio.timeout(self._seconds_left(progress))
+        limit = asyncio.timeout(self.seconds_left(progress))
         try:
             async with limit:
                 token = await provider.get_token(rejected=refused)
@@ -132,11 +218,18 @@ class Engine:
                 kind = type(token).__name__
                 del token  # if it is a bare string, it must not be in the traceback's locals
                 error = TokenUnavailableError(f"{name}.get_token() must return an AccessToken, and returned a {kind}")
-            elif token.value not in progress.rejected:
-                return token
-            else:
+            elif token.value in progress.rejected:
                 error = AuthenticationError(
                     f"Kraken refused the access token, and {name} returned it again: see to what makes the tokens"
+                )
+            elif token.scopes is None or call.scopes <= token.scopes:
+                return token
+            else:
+                lacking = ", ".join(sorted(call.scopes - token.scopes))
+                error = PermissionDeniedError(
+                    f"the user has not granted the app what the key is to have: {lacking}. Nothing was sent: "
+                    "ask the user for these scopes, or leave the permissions out",
+                    outcome="not_sent",
                 )
         except FastKeyError as raised:
             error = raised
@@ -149,29 +242,36 @@ class Engine:
         return self._give_up(call, progress, error, cause)
 
     async def _attempt(
-        self, call: Call[_T], provider: TokenProvider, token: AccessToken, within: float | None, progress: _Progress
+        self, call: Call[_T], account: Account, token: AccessToken, within: float | None, progress: Progress
     ) -> Answer[_T]:
         progress.attempts += 1
         progress.counted += 1
+        began = self.runtime.monotonic()
         authorization = SecretStr(f"Bearer {token.value.get_secret_value()}")
         self._in_flight += 1
         self._idle.clear()
+        answer: Answer[_T]
         try:
-            with _use_of(provider, token) as accept:
-                response = await self._transport.send(call.request, authorization, within)
+            with _use_of(account.provider, token) as accept:
+                response = await self._transport.send(call.request, authorization, within, progress.depart)
                 answer = read_answer(call, response, self.runtime.time())
                 if not _is_rejected(answer):
                     accept()
-                return answer
         except FastKeyError as error:
-            return error
+            answer = error
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+        progress.departed = False
+        if isinstance(answer, TemporaryLockoutError):
+            account.lock_out(self.runtime.monotonic())
+        elif account.is_locked:
+            account.end_probe(began, answered=isinstance(answer, Success) or answer.status is not None)
+        return answer
 
     def _refused_token(
-        self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: _Progress
+        self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: Progress
     ) -> AccessToken | None:
         """Return the token that was refused, if the provider is to be asked for another."""
         if not _is_rejected(error) or error.outcome != "refused":
@@ -183,44 +283,10 @@ class Engine:
         progress.counted -= 1
         return token
 
-    async def _wait(self, call: Call[_T], progress: _Progress, error: FastKeyError) -> None:
-        wait = self._policy.wait_before_retry(
-            error,
-            repeatable=call.repeatable,
-            attempts=progress.counted,
-            elapsed=self.runtime.monotonic() - progress.started,
-            random=self.runtime.random(),
-        )
-        if wait is None or self._closing or not self._budget.take(self.runtime.monotonic()):
-            self._give_up(call, progress, error)
-        _LOGGER.info(
-            "%s: attempt %d failed with %s; the next in %.2f s",
-            call.operation,
-            progress.attempts,
-            type(error).__name__,
-            wait,
-        )
-        await self.runtime.sleep(wait)
-
-    def _seconds_left(self, progress: _Progress) -> float | None:
-        if self._policy.deadline is None:
-            return None
-        return self._policy.deadline - (self.runtime.monotonic() - progress.started)
-
     def _give_up(
-        self, call: Call[_T], progress: _Progress, error: FastKeyError, cause: BaseException | None = None
+        self, call: Call[_T], progress: Progress, error: FastKeyError, cause: BaseException | None = None
     ) -> NoReturn:
-        last = progress.error
-        error.operation = call.operation
-        error.attempts = progress.attempts
-        if last is not None:
-            error.status = last.status if error.status is None else error.status
-            error.codes = error.codes or last.codes
-        if progress.in_doubt:
-            error.outcome = "unknown"
-        if progress.in_doubt and not call.repeatable and call.api_key_name is not None:
-            raise _unknown(call.operation, call.api_key_name, error) from error
-        raise error from cause
+        raise self.finish(error, call.operation, progress) from cause
 
 
 def _use_of(provider: TokenProvider, token: AccessToken) -> AbstractContextManager[Callable[[], object]]:
@@ -235,25 +301,6 @@ def _nothing() -> None:
 def _is_rejected(answer: object) -> bool:
     """Whether an answer says that the access token is no good."""
     return isinstance(answer, AuthenticationError) and answer.token_rejected
-
-
-def _unknown(operation: str, name: str, error: FastKeyError) -> UnknownOutcomeError:
-    what, remedy = (
-        ("created", "if list_keys() shows it, delete it, since its secret is lost, and create another")
-        if operation == "create_key"
-        else ("changed", "see in list_keys() how it is now, and update it again if need be")
-    )
-    return UnknownOutcomeError(
-        f"the key {name!r} may have been {what}: {remedy}; it may take a minute to show. "
-        f"What happened: {error.args[0]}",
-        api_key_name=name,
-        operation=operation,
-        attempts=error.attempts,
-        outcome="unknown",
-        status=error.status,
-        codes=error.codes,
-        retry_after=error.retry_after,
-    )
 
 
 def _is_gone(error: FastKeyError) -> bool:

@@ -61,7 +61,7 @@ __all__ = [
 Outcome = Literal["refused", "not_sent", "unknown"]
 """What a failed attempt did at Kraken.
 
-- `"refused"`: an answer said that nothing was done.
+- `"refused"`: an answer said that nothing was done, or the client made sure that nothing is left of it.
 - `"not_sent"`: the request never left, so nothing was done.
 - `"unknown"`: it may have been carried out.
 """
@@ -90,8 +90,8 @@ class FastKeyError(Exception):
         attempts: How many times the call tried to send its request, 0 or more.
         outcome: What the call did at Kraken, all attempts together, see `Outcome`.
         status: The HTTP status of the last answer, or `None` if there was none.
-        codes: Kraken's own error strings, such as `"EGeneral:Invalid arguments"`, as they came: in the text
-            they are cut, and what is long enough to be a secret is masked; here they are not.
+        codes: Kraken's own error strings, such as `"EGeneral:Invalid arguments"`. What is long enough to be a
+            secret, and is no word, is masked.
         retry_after: How many seconds Kraken asked to wait, 0 or more, or `None` if it did not say.
     """
 
@@ -147,7 +147,11 @@ class InvalidRequestError(FastKeyError, ValueError):
 
 
 class ClientClosedError(FastKeyError, RuntimeError):
-    """The client was closed, or belongs to another event loop; nothing was sent."""
+    """The client was closed, or belongs to another event loop.
+
+    Nothing was sent, unless `outcome` says otherwise: a request that was still under way when the time for closing
+    was over may have been carried out.
+    """
 
 
 class TokenUnavailableError(FastKeyError):

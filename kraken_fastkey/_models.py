@@ -5,6 +5,7 @@ Names and meanings are those of Kraken's OpenAPI description (`APIKeyParameters`
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Container, Iterable, Mapping
@@ -31,6 +32,7 @@ __all__ = [
     "AllowlistEntry",
     "CreateKeyRequest",
     "FastApiKey",
+    "GeneratedName",
     "KeyInfo",
     "Permissions",
     "Time",
@@ -215,8 +217,40 @@ def _to_entries_or_none(value: Iterable[AllowlistEntry] | None) -> tuple[str, ..
     return None if value is None else _to_entries(value)
 
 
-def _generate_name() -> str:
-    return f"fastkey-{secrets.token_hex(12)}"
+class GeneratedName(str):
+    """A name that no caller chose, so that whatever key bears it was made for the call that has claimed it.
+
+    Copies and pickles of it are plain strings: what they name may be somebody else's key.
+    """
+
+    __slots__ = ("_is_adopted", "_is_claimed", "_process")
+
+    _is_adopted: bool
+    _is_claimed: bool
+    _process: int
+
+    def __new__(cls) -> Self:
+        """Make a name that there has never been: it has 96 random bits."""
+        name = super().__new__(cls, f"fastkey-{secrets.token_hex(12)}")
+        name._is_adopted = name._is_claimed = False
+        name._process = os.getpid()
+        return name
+
+    def adopt(self) -> str:
+        """Return the name for a request: itself for the first, a plain string for those that are given it later."""
+        if self._is_adopted:
+            return str(self)
+        self._is_adopted = True
+        return self
+
+    def claim(self) -> bool:
+        """Return whether nobody has claimed it before, in the process that made it; it is claimed now."""
+        is_first = not self._is_claimed and self._process == os.getpid()
+        self._is_claimed = True
+        return is_first
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
 
 
 _NAME: Final = {_CHECK: check_name}
@@ -228,6 +262,8 @@ _TIME: Final = {_CHECK: check_time}
 
 def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
     now = time.time()
+    if isinstance(request.api_key_name, GeneratedName):
+        object.__setattr__(request, "api_key_name", request.api_key_name.adopt())
     faults = _collect_faults(request)
     faults |= _time_faults(request, _resolve(request, now, passing_over=faults), now)
     if faults:
@@ -256,7 +292,7 @@ class CreateKeyRequest:
         InvalidRequestError: Anything is wrong; `faults` tells all of it at once, by field.
     """
 
-    api_key_name: str = attrs.field(factory=_generate_name, metadata=_NAME)
+    api_key_name: str = attrs.field(factory=GeneratedName, metadata=_NAME)
     permissions: Permissions | None = attrs.field(default=None, kw_only=True, metadata=_PERMISSIONS)
     ip_allowlist: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_to_entries, metadata=_ALLOWLIST)
     nonce_window: int | None = attrs.field(default=None, kw_only=True, metadata=_NONCE_WINDOW)

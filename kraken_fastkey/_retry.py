@@ -31,8 +31,8 @@ class RetryPolicy:
     """How failed attempts are tried again.
 
     Only what is safe is tried again, whatever the policy says: a request that was not sent, one that was
-    refused for the moment (too many requests), and one of unknown outcome if doing it twice does no harm,
-    that is, a read or a delete.
+    refused for the moment (too many requests), and one of unknown outcome if doing it twice does no harm:
+    a read, a delete, and a create or an update of which the client has found out that nothing is left.
 
     Before the *n*-th retry the client waits a random time between 0 and `min(max_backoff, backoff * 2**(n - 1))`
     seconds ("full jitter"), and not less than Kraken asked for in a `Retry-After`.
@@ -59,7 +59,7 @@ class RetryPolicy:
     backoff: float = 0.5
     max_backoff: float = 20.0
     max_retry_after: float = 60.0
-    deadline: float | None = 90.0
+    deadline: float | None = 120.0
     budget: int = 50
     retry_if: Callable[[FastKeyError], bool] = _always
 
@@ -67,13 +67,13 @@ class RetryPolicy:
         faults = {}
         if type(self.max_attempts) is not int or self.max_attempts < 1:
             faults["max_attempts"] = "must be an int, 1 or more"
-        if not _is_seconds(self.backoff) or self.backoff <= 0:
+        if not is_seconds(self.backoff) or self.backoff <= 0:
             faults["backoff"] = "must be seconds, more than 0"
-        if not _is_seconds(self.max_backoff) or ("backoff" not in faults and self.max_backoff < self.backoff):
+        if not is_seconds(self.max_backoff) or ("backoff" not in faults and self.max_backoff < self.backoff):
             faults["max_backoff"] = "must be seconds, not less than backoff"
-        if not _is_seconds(self.max_retry_after):
+        if not is_seconds(self.max_retry_after):
             faults["max_retry_after"] = "must be seconds, 0 or more"
-        if self.deadline is not None and (not _is_seconds(self.deadline) or self.deadline <= 0):
+        if self.deadline is not None and (not is_seconds(self.deadline) or self.deadline <= 0):
             faults["deadline"] = "must be seconds, more than 0, or None for no bound"
         if type(self.budget) is not int or self.budget < 0:
             faults["budget"] = "must be an int, 0 or more"
@@ -106,9 +106,11 @@ class RetryPolicy:
         if asked > self.max_retry_after:
             return None
         wait = max(asked, self._bound(attempts) * random)
-        if self.deadline is not None and elapsed + wait > self.deadline * (1 - _SHARE_FOR_THE_ATTEMPT):
-            return None
-        return wait
+        return wait if self.leaves_time(elapsed + wait) else None
+
+    def leaves_time(self, elapsed: float) -> bool:
+        """Whether there is time for a request so many seconds after a call began."""
+        return self.deadline is None or elapsed <= self.deadline * (1 - _SHARE_FOR_THE_ATTEMPT)
 
     def _bound(self, attempts: int) -> float:
         # Divided, since the product of a large number could overflow.
@@ -149,7 +151,7 @@ class RetryBudget:
         self._level = min(self._capacity, self._level + tenths)
 
 
-def _is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import ssl
 import warnings
+from collections.abc import Callable
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -69,16 +70,27 @@ def _is_bound(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_SECONDS
 
 
+def _ignore() -> None:
+    """Do nothing."""
+
+
 class Transport(Protocol):
     """What carries requests. A simulated network may take aiohttp's place."""
 
-    async def send(self, request: WireRequest, authorization: SecretStr, within: float | None) -> WireResponse:
+    async def send(
+        self,
+        request: WireRequest,
+        authorization: SecretStr,
+        within: float | None,
+        departing: Callable[[], object] = _ignore,
+    ) -> WireResponse:
         """Send one request, once, and return the answer, whatever it is.
 
         Args:
             request: The request.
             authorization: The `Authorization` header's value.
             within: How many seconds there are for all of it; `None` for no bound but the transport's own.
+            departing: Called right before anything of a request with a body leaves: until then, nothing is done.
 
         Raises:
             TransportError: There was no answer; `outcome` says whether the request may have been carried out.
@@ -144,9 +156,17 @@ class _OneShotPayload(aiohttp.BytesPayload):
     """A body that goes out once, and knows whether it did.
 
     aiohttp sends PUT and DELETE a second time, unasked, when a kept-alive connection turns out to be closed.
+
+    Args:
+        body: The bytes.
+        media_type: What they are.
+        departing: Called before they go out.
     """
 
-    sent = False
+    def __init__(self, body: bytes, media_type: str, departing: Callable[[], object]) -> None:
+        super().__init__(body, content_type=media_type)
+        self.sent = False
+        self._departing = departing
 
     @property
     def consumed(self) -> bool:
@@ -158,7 +178,27 @@ class _OneShotPayload(aiohttp.BytesPayload):
         if self.sent:
             raise ConnectionAbortedError("not sent a second time")
         self.sent = True
+        self._departing()
         await super().write_with_length(writer, content_length)
+
+
+class _LostConnectionError(aiohttp.ClientError):
+    """A connection was lost: in a class for which aiohttp does not send a request a second time, unasked."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a read, too: repeats are counted, and spaced out, by the retry policy alone."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        lost = _LostConnectionError(error)
+    raise lost
 
 
 class AiohttpTransport:
@@ -178,10 +218,16 @@ class AiohttpTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def send(self, request: WireRequest, authorization: SecretStr, within: float | None) -> WireResponse:
+    async def send(
+        self,
+        request: WireRequest,
+        authorization: SecretStr,
+        within: float | None,
+        departing: Callable[[], object] = _ignore,
+    ) -> WireResponse:
         """Send one request, once, and return the answer; see `Transport`."""
         session = self._get_session()
-        payload = _OneShotPayload(request.body, content_type=request.headers["Content-Type"]) if request.body else None
+        payload = _OneShotPayload(request.body, request.headers["Content-Type"], departing) if request.body else None
         try:
             async with session.request(
                 request.method,
@@ -229,6 +275,7 @@ class AiohttpTransport:
                 # No cookie of one account may travel with another's request.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                middlewares=(_send_once,),
             )
         if self._session.closed:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
@@ -269,6 +316,8 @@ async def _read(content: aiohttp.StreamReader) -> tuple[bytes, Completeness]:
 
 
 def _sort(error: Exception, *, sent: bool) -> TransportError:
+    if isinstance(error, _LostConnectionError):
+        error = error.error
     outcome: Outcome = "not_sent" if isinstance(error, _NEVER_SENT) or not sent else "unknown"
     advice = (
         "Nothing was sent: check the network, and base_url"

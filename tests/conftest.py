@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("ci")
 
 
 SLOW_FILES = {
+    "test_canary.py",
+    "test_drops.py",
+    "test_fuzz.py",
+    "test_outage.py",
+    "test_security_rules.py",
+    "test_soak.py",
     "test_login_browser.py",
     "test_refreshing_processes.py",
     "test_file_processes.py",

@@ -380,10 +380,10 @@ async def test_aclose_waits_for_a_request_under_way(
 
 
 async def test_aclose_does_not_wait_for_ever(
-    client: FastKeyClient, sandbox: KrakenSandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_client: MakeClient, sandbox: KrakenSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request that hangs is cut off when the bound is over; its caller gets an error, the log a line."""
-    monkeypatch.setattr("kraken_fastkey._engine._DRAIN_SECONDS", 0.01)
+    client = make_client(close_timeout=0.01)
     sandbox.faults.add(Hang())
     call = asyncio.create_task(client.delete_key("grid-bot"))
     while not sandbox.requests:
@@ -392,7 +392,7 @@ async def test_aclose_does_not_wait_for_ever(
     with pytest.raises(Exception, match="delete_key") as caught:
         await call
     assert "unknown" == caught.value.outcome  # type: ignore[attr-defined]  # a FastKeyError
-    assert "closing with 1 requests still under way" in caplog.text
+    assert "closing cut off what was under way after 0.01 s" in caplog.text
 
 
 async def test_closing_ends_the_waiting_for_a_retry(

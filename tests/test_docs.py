@@ -18,6 +18,7 @@ A program waits in no real time, and reaches nothing but loopback.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import socket
@@ -49,7 +50,10 @@ from kraken_fastkey import (
     Timeouts,
     TransportError,
     UpdateKeyRequest,
+    _account,
     _engine,
+    _janitor,
+    _listing,
     _retry,
     _transport,
     _wire,
@@ -379,7 +383,11 @@ def test_retries_page_quotes_the_fixed_numbers() -> None:
         1 / _retry._PER_RETRY,
         1 / _retry._PER_RETRY,
         _engine._MAX_REJECTED_TOKENS,
-        _engine._DRAIN_SECONDS,
+        _account._LOCKOUT_SECONDS,
+        sum(_janitor.SETTLING),
+        _listing._SECONDS_BETWEEN_LOOKS,
+        _janitor._WATCH_SECONDS,
+        _janitor._MAX_WATCH_SECONDS,
         _transport._MAX_CONNECTIONS,
         MAX_ANSWER_BYTES,
         _retry._SHARE_FOR_THE_ATTEMPT,
@@ -402,9 +410,26 @@ def test_retries_page_tells_what_is_sent_again() -> None:
         ServiceUnavailableError("down"),
     ]
 
+    def may_wait(error: FastKeyError, *, repeatable: bool) -> bool:
+        wait = RetryPolicy().wait_before_retry(error, repeatable=repeatable, attempts=1, elapsed=0, random=0)
+        return wait is not None
+
     def sent_again(call: _wire.Call[Any], error: FastKeyError) -> str:
-        wait = RetryPolicy().wait_before_retry(error, repeatable=call.repeatable, attempts=1, elapsed=0, random=0)
-        return "no" if wait is None else "yes"
+        if may_wait(error, repeatable=call.repeatable):
+            return "yes"
+        # Once it is known that nothing is left of the attempt, it does no harm.
+        return "after looking" if may_wait(error, repeatable=True) else "no"
 
     decided = [[f"`{call.operation}()`", *(sent_again(call, error) for error in errors)] for call in calls]
     assert decided == rows_of("retries.md", "What is sent again")
+
+
+def test_lost_answers_page_tells_when_the_client_looks() -> None:
+    """The looks in the table are those of a name that the client has generated, until one counts."""
+    looks = [*itertools.accumulate(_janitor.SETTLING), _janitor._WATCH_SECONDS]
+    assert _janitor._WATCH_SECONDS == sum(_janitor.SETTLING) + _janitor._LATE_LOOK
+    rows = rows_of("lost-answers.md", "A generated name")
+    assert [[str(number), f"{seconds:g}"] for number, seconds in enumerate(looks, 1)] == rows
+    *early, last = (f"{seconds:g}" for seconds in looks[:-1])
+    page = (DOCS / "lost-answers.md").read_text(encoding="utf-8")
+    assert f"lists the keys {', '.join(early)} and {last} seconds after the doubt" in page

@@ -47,7 +47,7 @@ def wait(
 def test_defaults() -> None:
     """The defaults are the documented ones."""
     assert RetryPolicy() == RetryPolicy(
-        max_attempts=4, backoff=0.5, max_backoff=20.0, max_retry_after=60.0, deadline=90.0, budget=50
+        max_attempts=4, backoff=0.5, max_backoff=20.0, max_retry_after=60.0, deadline=120.0, budget=50
     )
 
 

@@ -37,7 +37,8 @@ CREATED = b'{"result": {"api_key": "FAKEKEY", "api_key_name": "grid-bot", "secre
 
 
 def _client(base_url: str, **options: Any) -> FastKeyClient:
-    return FastKeyClient(StaticTokenProvider(TOKEN), base_url=base_url, **{"retry": ONCE} | options)
+    settings: dict[str, Any] = {"retry": ONCE, "on_unknown_outcome": "raise"} | options
+    return FastKeyClient(StaticTokenProvider(TOKEN), base_url=base_url, **settings)
 
 
 async def test_what_is_sent() -> None:
@@ -127,7 +128,7 @@ async def test_a_body_goes_out_once() -> None:
             written.append(chunk)
 
     writer: Any = Writer()
-    payload = _OneShotPayload(b"{}", content_type="application/json")
+    payload = _OneShotPayload(b"{}", "application/json", lambda: None)
     assert payload.consumed is False
     await payload.write_with_length(writer, None)
     assert payload.consumed is True
@@ -305,7 +306,7 @@ async def test_a_cancelled_call_shows_no_secret(sandbox: KrakenSandbox) -> None:
     """A cancellation goes through as it is; no frame of it shows a header."""
     sandbox.faults.add(Hang())
     token = sandbox.issue_token()
-    async with FastKeyClient(StaticTokenProvider(token), base_url=sandbox.base_url) as client:
+    async with FastKeyClient(StaticTokenProvider(token), base_url=sandbox.base_url, close_timeout=0) as client:
         call = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
         while not sandbox.requests:
             await asyncio.sleep(0)

@@ -1,0 +1,152 @@
+"""What a client knows of one account beyond its tokens, as long as it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from kraken_fastkey._errors import TemporaryLockoutError, TransportError
+from kraken_fastkey._tokens import TokenProvider
+
+__all__ = ["Account"]
+
+_LOCKOUT_SECONDS: Final = 15 * 60.0
+_REMEMBERED_SECONDS: Final = 60.0
+
+
+class Account:
+    """One account as a client serves it.
+
+    Args:
+        provider: Where its access tokens come from.
+
+    Attributes:
+        closing: Whether the account's client closes, so that nothing new is begun.
+        unsettled: The names of keys that may exist though nobody holds them, in the order of their doubts.
+    """
+
+    __slots__ = ("_handed_out", "_locked_until", "_probed_at", "_waiting", "closing", "provider", "unsettled")
+
+    def __init__(self, provider: TokenProvider) -> None:
+        self.provider = provider
+        self.unsettled: dict[str, None] = {}
+        self.closing = False
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._handed_out: dict[str, tuple[float, str | None]] = {}
+        self._locked_until: float | None = None
+        self._probed_at: float | None = None
+
+    @contextlib.asynccontextmanager
+    async def hold(self, *names: str, within: float | None = None) -> AsyncIterator[None]:
+        """Do one thing at a time with keys of these names: two that cross could mistake each other's key.
+
+        Args:
+            names: The names.
+            within: How many seconds to wait for one's turn; `None` for no bound.
+
+        Raises:
+            TransportError: It did not come in time; nothing was sent.
+        """
+        held: list[str] = []
+        try:
+            # In one order for all, so that no two wait for each other.
+            for name in sorted(set(names)):
+                await self._take(name, within)
+                held.append(name)
+            yield
+        finally:
+            for name in held:
+                self._give_back(name)
+
+    async def _take(self, name: str, within: float | None) -> None:
+        queue = self._waiting.get(name)
+        if queue is None:
+            self._waiting[name] = deque()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(within):
+                await turn
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            # A turn that was given up before it came is passed over.
+            if not turn.cancelled():
+                self._give_back(name)
+            raise
+        else:
+            return
+        raise TransportError(
+            f"the call's deadline passed before the request was sent: an earlier call on the key {name!r} is under way"
+        )
+
+    def _give_back(self, name: str) -> None:
+        queue = self._waiting[name]
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[name]
+
+    def remember(self, name: str, created_time: str | None, now: float) -> None:
+        """Note that somebody holds the key of this name.
+
+        Args:
+            name: The key's name.
+            created_time: When it was made, in the server's words.
+            now: Seconds on a clock that never goes back.
+        """
+        self._handed_out.pop(name, None)
+        self._handed_out[name] = (now, created_time)
+        # Older ones are told from a new key by its time.
+        while self._handed_out and next(iter(self._handed_out.values()))[0] < now - _REMEMBERED_SECONDS:
+            del self._handed_out[next(iter(self._handed_out))]
+
+    def forget(self, name: str) -> None:
+        """Note that a key of this name is gone."""
+        self._handed_out.pop(name, None)
+
+    def is_held(self, name: str, created_time: str | None) -> bool:
+        """Whether this very key was handed to somebody a short while ago."""
+        return name in self._handed_out and self._handed_out[name][1] == created_time
+
+    def check_lockout(self, now: float) -> TemporaryLockoutError | None:
+        """Return why nothing may be sent now; after the lockout, one request may be, to see whether it is over."""
+        if self._locked_until is None:
+            return None
+        left = self._locked_until - now
+        if left > 0:
+            return TemporaryLockoutError(
+                f"Kraken has locked the account or address out. Nothing is sent for {left:.0f} s: "
+                "each request would prolong it",
+                outcome="refused",
+                retry_after=left,
+            )
+        self._probed_at = now
+        self._locked_until = now + _LOCKOUT_SECONDS
+        return None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether Kraken has locked the account out, and let no request in since."""
+        return self._locked_until is not None
+
+    def lock_out(self, now: float) -> None:
+        """Note that Kraken has locked the account out."""
+        self._probed_at = None
+        self._locked_until = now + _LOCKOUT_SECONDS
+
+    def end_probe(self, began: float, *, answered: bool) -> None:
+        """Note how an attempt ended that was not locked out.
+
+        Args:
+            began: When it began; one that was under way before proves nothing.
+            answered: Whether there was an answer; if not, the next request is to see whether it is over.
+        """
+        if self._probed_at is not None and began >= self._probed_at:
+            self._locked_until = None if answered else began

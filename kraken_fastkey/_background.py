@@ -1,0 +1,138 @@
+"""Work that goes on when its caller has gone: tasks that are strongly held, counted, and ended within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+from kraken_fastkey._errors import ClientClosedError
+from kraken_fastkey._progress import Progress
+
+__all__ = ["Background", "Work", "join"]
+
+_T = TypeVar("_T")
+
+
+class Work(Protocol[_T]):
+    """What a caller waits for, and what is to become of it if the caller goes away.
+
+    Attributes:
+        operation: The client's method.
+        progress: What the call has been through.
+    """
+
+    operation: str
+    progress: Progress
+
+    async def run(self) -> _T:
+        """Do it."""
+        ...
+
+    def abandon(self) -> bool:
+        """Note that nobody waits any more, and return whether it may be cut off: nothing of it is at Kraken yet."""
+        ...
+
+    def unreceived(self, result: _T, /) -> Coroutine[Any, Any, None] | None:
+        """Return what is to be done with a result that came in the moment in which its caller went away."""
+        ...
+
+
+async def join(task: asyncio.Task[_T]) -> _T:
+    """Return a task's result; cancelling the caller leaves the task alone.
+
+    `asyncio.shield` would do, if it did not log the errors of a task whose caller has gone.
+    """
+    await _end_of(task)
+    return task.result()
+
+
+async def _end_of(task: asyncio.Task[Any]) -> None:
+    done = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+    await done
+
+
+class Background:
+    """The tasks of a client, by the account that each works for."""
+
+    def __init__(self) -> None:
+        # asyncio itself holds a task weakly, and a lost task is a lost key.
+        self._tasks: dict[asyncio.Task[Any], object] = {}
+
+    def start(self, work: Coroutine[Any, Any, _T], account: object) -> asyncio.Task[_T]:
+        """Let something run in a task of its own."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = account
+        task.add_done_callback(self._end)
+        return task
+
+    async def perform(self, work: Work[_T], account: object) -> _T:
+        """Run some work to its end, unless its caller goes away: then as far as the work itself wants it.
+
+        The caller may be cancelled, or its coroutine be closed; either is raised on.
+
+        Raises:
+            ClientClosedError: The work was cut off, since the client closed.
+        """
+        task = self.start(work.run(), account)
+        try:
+            await _end_of(task)
+        except BaseException:
+            # The loop may be closed already, where a forgotten coroutine is collected.
+            with contextlib.suppress(RuntimeError):
+                self._leave(work, task, account)
+            raise
+        if task.cancelled():
+            raise _cut_off(work)
+        return task.result()
+
+    async def drain(self, seconds: float, account: object | None = None) -> bool:
+        """Wait until the tasks of an account, or all, have ended; cut them off when the time is over.
+
+        Returns:
+            Whether all ended by themselves.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while tasks := self._of(account):
+            left = until - loop.time()
+            if left <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            # They end at once: what they could not finish, they report.
+            await asyncio.wait(tasks, timeout=1.0)
+        return not tasks
+
+    def _leave(self, work: Work[_T], task: asyncio.Task[_T], account: object) -> None:
+        if not task.done():
+            if work.abandon():
+                task.cancel()
+        elif not task.cancelled() and task.exception() is None:
+            rest = work.unreceived(task.result())
+            if rest is not None:
+                self.start(rest, account)
+
+    def _of(self, account: object | None) -> set[asyncio.Task[Any]]:
+        present = asyncio.current_task()
+        return {task for task, owner in self._tasks.items() if account in {None, owner} and task is not present}
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        del self._tasks[task]
+        if not task.cancelled():
+            task.exception()  # marks it as seen: whoever waits for the task has it
+
+
+def _cut_off(work: Work[Any]) -> ClientClosedError:
+    progress = work.progress
+    known = "whether it was carried out is not known" if progress.exposed else "nothing of it was done"
+    return ClientClosedError(
+        f"the client was closed before the call had ended: {known}",
+        operation=work.operation,
+        attempts=progress.attempts,
+        outcome="unknown" if progress.exposed else "not_sent",
+    )

@@ -1,0 +1,158 @@
+"""Changing and deleting a key, so that it is known in the end how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from kraken_fastkey._doubt import undone, unknown
+from kraken_fastkey._errors import DuplicateKeyNameError, FastKeyError, KeyNotFoundError, PermissionDeniedError
+from kraken_fastkey._evidence import UpdateVerdict, judge_update
+from kraken_fastkey._janitor import SETTLING, Janitor
+from kraken_fastkey._models import UpdateKeyRequest
+from kraken_fastkey._wire import delete_key, update_key
+
+__all__ = ["Change", "Deletion"]
+
+_LOOK: Final = "see in list_keys() how it is now, and update it again if need be"
+
+
+class Change:
+    """One `update_key`.
+
+    Args:
+        janitor: What looks at the account's keys.
+        request: What to change.
+        reconciles: Whether to find out what became of an update of unknown outcome; if not, it is raised.
+
+    Raises:
+        InvalidRequestError: A time in the request has passed since it was made.
+    """
+
+    operation = "update_key"
+
+    def __init__(self, janitor: Janitor, request: UpdateKeyRequest, *, reconciles: bool) -> None:
+        self._janitor = janitor
+        self._engine = janitor.engine
+        self._account = janitor.account
+        self._name = request.api_key_name
+        self._new_name = request.new_api_key_name
+        self._call = update_key(request, self._engine.runtime.time())
+        self._reconciles = reconciles
+        self.progress = self._engine.begin()
+
+    async def run(self) -> None:
+        """Change the key.
+
+        Raises:
+            FastKeyError: It was not changed; with an `UnknownOutcomeError`, it may be.
+        """
+        within = self._engine.seconds_left(self.progress)
+        async with self._account.hold(self._name, self._new_name or self._name, within=within):
+            while not await self._try():
+                pass
+            if self._new_name is not None:
+                self._account.forget(self._name)
+
+    def abandon(self) -> bool:
+        """Note that nobody waits any more; the attempt under way is the last."""
+        self.progress.abandoned = True
+        return not self.progress.departed
+
+    def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: what was asked for has been done."""
+
+    async def _try(self) -> bool:
+        """Return whether the change has been made; if not, it is to be sent again."""
+        try:
+            await self._engine.run(self._call, self._account, self.progress)
+        except FastKeyError as error:
+            failure = error
+        else:
+            return True
+        if not self.progress.in_doubt:
+            raise failure
+        if self.progress.abandoned:
+            raise asyncio.CancelledError  # to go on would be another change, which nobody waits for
+        if not self._reconciles:
+            raise unknown(self._call, failure, _LOOK) from failure
+        return await self._reconcile(failure)
+
+    async def _reconcile(self, failure: FastKeyError) -> bool:
+        """Look at the keys until it is clear whether the change has been made."""
+        # A refusal follows on a doubt: what was in doubt may be what it was refused for.
+        may_repeat = self.progress.outcome != "refused"
+        state: UpdateVerdict | None = None
+        for seconds in SETTLING:
+            if not self._engine.has_time_for(seconds, self.progress):
+                raise unknown(self._call, failure, _LOOK) from failure
+            await self._engine.pause(seconds, self._account)
+            try:
+                listing = await self._janitor.look(self.progress)
+            except PermissionDeniedError:
+                # Unseen, the same values may be set twice, but a name is changed just once.
+                if self._new_name is None and may_repeat and await self._may_repeat(failure):
+                    return False
+                raise unknown(self._call, failure, _LOOK) from failure
+            except FastKeyError:
+                state = None
+                continue
+            state = judge_update(listing, self._name, self._new_name, self._call.parameters)
+            if state == "done":
+                return True
+            # The same change twice does no harm, so the list need not come up to date first.
+            if may_repeat and await self._may_repeat(failure):
+                return False
+            may_repeat = False
+        is_gone = isinstance(failure, KeyNotFoundError) and state == "gone"
+        is_taken = isinstance(failure, DuplicateKeyNameError) and state == "not_done"
+        if is_gone or is_taken:
+            failure.outcome = "refused"
+            raise failure
+        if state is None or self.progress.outcome == "refused":
+            raise unknown(self._call, failure, _LOOK) from failure
+        raise undone(self._call, failure)
+
+    async def _may_repeat(self, failure: FastKeyError) -> bool:
+        return await self._engine.wait(self.operation, self._account, self.progress, failure, repeatable=True)
+
+
+class Deletion:
+    """One `delete_key`.
+
+    Args:
+        janitor: What knows the account.
+        api_key_name: Which key.
+
+    Raises:
+        InvalidRequestError: The name could be no key's.
+    """
+
+    operation = "delete_key"
+
+    def __init__(self, janitor: Janitor, api_key_name: str) -> None:
+        self._engine = janitor.engine
+        self._account = janitor.account
+        self._name = api_key_name
+        self._call = delete_key(api_key_name)
+        self.progress = self._engine.begin()
+
+    async def run(self) -> None:
+        """Delete the key.
+
+        Raises:
+            FastKeyError: It was not deleted; with the outcome `"unknown"`, it may be.
+        """
+        async with self._account.hold(self._name, within=self._engine.seconds_left(self.progress)):
+            await self._engine.run(self._call, self._account, self.progress)
+            self._account.forget(self._name)
+            self._account.unsettled.pop(self._name, None)
+
+    def abandon(self) -> bool:
+        """Note that nobody waits any more; what may be half done is done to its end."""
+        self.progress.abandoned = True
+        return not self.progress.exposed
+
+    def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: what was asked for has been done."""

@@ -1,0 +1,149 @@
+"""What a list of keys says of a request whose answer was lost: pure judgement. No clock, no sleep and no I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import attrs
+
+from kraken_fastkey._models import KeyInfo, Permissions
+from kraken_fastkey._wire import parse_date
+
+__all__ = ["CreateVerdict", "Listing", "UpdateVerdict", "judge_create", "judge_update"]
+
+_RESOLUTION: Final = 1.0  # Kraken's times are seconds, rounded down
+_DISCORD: Final = 5.0  # the clocks of a server's parts, the edge's and the database's, may differ so much
+
+
+@attrs.frozen
+class Listing:
+    """An account's keys at a moment.
+
+    Attributes:
+        keys: The keys, by name.
+        date: The answer's `Date` header: the moment by the server's clock, in whole seconds.
+        received: When the answer was read, in seconds of the monotonic clock.
+    """
+
+    keys: Mapping[str, KeyInfo]
+    date: str
+    received: float
+
+
+CreateVerdict = Literal["absent", "ours", "before", "unclear"]
+
+
+def judge_create(
+    listing: Listing,
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    sent: float,
+    seen_absent: bool,
+    is_held: Callable[[str, str | None], bool],
+) -> CreateVerdict:
+    """Return whether a key was made by a create request whose answer was lost.
+
+    A key is the request's own if it was made after the request was sent, by the server's clock, and is what
+    was asked for. Where the two do not go together, it is unclear whose it is.
+
+    Args:
+        listing: The keys as they were listed after the request.
+        name: The name that was asked for.
+        parameters: What else was asked for, as it was sent.
+        sent: When the request was first sent, in seconds of the monotonic clock.
+        seen_absent: Whether an earlier list, asked for after the request, did not have the key.
+        is_held: Tells whether the key of this name and `created_time` was handed to somebody lately.
+
+    Returns:
+        `"absent"`: there is no key of that name (yet); `"ours"`: the request made it; `"before"`: it was there
+        before; `"unclear"`: there is no telling.
+    """
+    key = listing.keys.get(name)
+    if key is None:
+        return "absent"
+    if is_held(name, key.created_time_raw):
+        return "before"
+    now = parse_date(listing.date)
+    if now is not None and key.created_time is not None:
+        # No later than the truth: the list's own way here is counted to the time that has passed.
+        earliest = now - (listing.received - sent)
+        behind = earliest - key.created_time.timestamp() - _RESOLUTION
+        if behind > 0:
+            # One that was not listed before can have been there only if the list lags: times and list contradict.
+            return "before" if behind >= _DISCORD and not seen_absent else "unclear"
+    elif not seen_absent:
+        return "unclear"
+    return "ours" if _has(key, {**_UNRESTRICTED, **parameters}, whole=True) else "unclear"
+
+
+UpdateVerdict = Literal["done", "not_done", "gone"]
+
+
+def judge_update(listing: Listing, name: str, new_name: str | None, parameters: Mapping[str, Any]) -> UpdateVerdict:
+    """Return whether an update request whose answer was lost has been carried out.
+
+    Args:
+        listing: The keys as they were listed after the request.
+        name: The key's name.
+        new_name: The name that it was to get; `None` if it was to keep its own.
+        parameters: What it was to be like, as it was sent.
+
+    Returns:
+        `"done"`: the key is as wanted; `"not_done"`: it is not (yet); `"gone"`: there is no such key.
+    """
+    old, new = listing.keys.get(name), listing.keys.get(new_name or name)
+    if new is None:
+        return "gone" if old is None else "not_done"
+    if new is not old and old is not None:
+        return "not_done"  # two keys: the new name is another's
+    return "done" if _has(new, parameters, whole=False) else "not_done"
+
+
+_UNRESTRICTED: Final[Mapping[str, Any]] = {
+    "ip_allowlist": [],
+    "nonce_window": 0,
+    "permissions": {},
+    "query_from": 0,
+    "query_to": 0,
+    "valid_until": 0,
+}
+
+
+def _has(key: KeyInfo, wanted: Mapping[str, Any], *, whole: bool) -> bool:
+    """Whether a key is what was wanted, as far as the list tells; with *whole*, it may do nothing beyond that."""
+    return all(_agrees(field, getattr(key, field), value, whole=whole) for field, value in wanted.items())
+
+
+def _agrees(field: str, listed: Any, wanted: Any, *, whole: bool) -> bool:
+    match listed:
+        case None:
+            # Kraken's 0, "no restriction", is read as None; of the others, None tells nothing.
+            return field in {"ip_allowlist", "permissions"} or not wanted
+        case Permissions():
+            flags = listed.flags()
+            granted = {name for name, flag in wanted.items() if flag}
+            withheld = {name for name, flag in wanted.items() if not flag}
+            has = {name for name, flag in flags.items() if flag}
+            return has == granted if whole else granted <= has and not withheld & has
+        case datetime():
+            return bool(int(listed.timestamp()) == wanted)
+        case tuple():
+            return _networks(listed) == _networks(wanted)
+        case _:
+            return bool(listed == wanted)
+
+
+def _networks(entries: Any) -> set[object]:
+    """Return an allowlist in one form, whichever of the forms of an address it is written in."""
+    return {_network(entry) for entry in entries}
+
+
+def _network(entry: str) -> object:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return entry

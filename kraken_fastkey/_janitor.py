@@ -1,0 +1,165 @@
+"""Finding and deleting keys that nobody holds, while the caller waits and after."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Final, Literal
+
+from kraken_fastkey._account import Account
+from kraken_fastkey._background import Background
+from kraken_fastkey._engine import Engine
+from kraken_fastkey._errors import FastKeyError, KeyNotFoundError, PermissionDeniedError, TransportError
+from kraken_fastkey._evidence import Listing
+from kraken_fastkey._listing import Lister, Lookout
+from kraken_fastkey._progress import Progress
+from kraken_fastkey._wire import delete_key
+
+__all__ = ["SETTLING", "Janitor"]
+
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
+
+SETTLING: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each look at the list: a new key has been seen to show in it only after a minute."""
+
+_LATE_LOOK: Final = 60.0  # and as long again, for a request that was carried out late
+_WATCH_SECONDS: Final = sum(SETTLING) + _LATE_LOOK
+_ROUNDING: Final = 1.0  # of clocks, and of sleeps that end a little early
+_MAX_WATCH_SECONDS: Final = 30 * 60.0  # longer than a lockout
+
+Removal = Literal["deleted", "not_found", "failed"]
+
+
+class Janitor:
+    """Sees to it that an account has no key that nobody holds.
+
+    Args:
+        engine: What runs calls.
+        lister: What lists keys.
+        account: Whose keys.
+        background: What holds the tasks that outlive a call.
+    """
+
+    def __init__(self, engine: Engine, lister: Lister, account: Account, background: Background) -> None:
+        self.engine = engine
+        self.account = account
+        self._background = background
+        self._lookout = Lookout(engine, lister, account, background)
+
+    def suspect(self, name: str) -> None:
+        """Note that a key of this name may exist though nobody holds it."""
+        self.account.unsettled[name] = None
+
+    def clear(self, name: str) -> None:
+        """Note that there is no such key, or that somebody has been told of it."""
+        self.account.unsettled.pop(name, None)
+
+    def report(self, name: str) -> None:
+        """Tell that it could not be made sure that nobody's key is left."""
+        self.suspect(name)
+        _LOGGER.warning("the key %r may exist though nobody holds it: if list_keys() shows it, delete it", name)
+
+    async def look(self, progress: Progress | None) -> Listing:
+        """Return the account's keys as they are listed now.
+
+        Args:
+            progress: The call that waits for it, whose deadline counts; `None` if nobody waits.
+
+        Raises:
+            FastKeyError: The list could not be had, or not in time.
+        """
+        left = None if progress is None else self.engine.seconds_left(progress)
+        try:
+            async with asyncio.timeout(left):
+                return await self._lookout.look()
+        except TimeoutError:
+            pass
+        raise TransportError("the keys were not listed within the call's deadline")
+
+    async def remove(self, name: str, progress: Progress | None = None) -> Removal:
+        """Delete a key of this name, if there is one.
+
+        Only `"deleted"` is proof. `"not_found"` it may be because it comes yet, or is to be deleted a second time,
+        by a request whose answer was lost, or because Kraken's words were misread.
+
+        Args:
+            name: The key's name.
+            progress: The call that waits for it, whose deadline counts; `None` if nobody waits.
+        """
+        own = self.engine.begin(cleaning=True)
+        if progress is not None:
+            own.started = progress.started
+        try:
+            await self.engine.run(delete_key(name), self.account, own)
+        except KeyNotFoundError:
+            return "not_found"
+        except FastKeyError as error:
+            _LOGGER.info("the key %r could not be deleted yet: %s", name, type(error).__name__)
+            return "failed"
+        if own.in_doubt:
+            return "not_found"
+        _LOGGER.info("the key %r, which nobody holds, is deleted", name)
+        return "deleted"
+
+    def watch(self, name: str) -> None:
+        """Go on looking, in the background, for a key that nobody holds, and delete it if it turns up.
+
+        The name must be one that the client has made itself: whatever bears it is nobody else's.
+        """
+        self.suspect(name)
+        self._background.start(self._watch(name), self.account)
+
+    async def discard(self, name: str, created_time: str | None) -> None:
+        """Delete a key that was just made, and that nobody takes.
+
+        Args:
+            name: The key's name; nothing else may be done with it meanwhile.
+            created_time: When it was made, in the server's words: a key of another time is another key.
+        """
+        self.suspect(name)
+        try:
+            removal = await self.remove(name)
+        except asyncio.CancelledError:
+            self.report(name)
+            raise
+        if removal == "deleted":
+            self.clear(name)
+        else:
+            # In the background: whoever waits is to be told why nobody takes the key.
+            self._background.start(self._watch_named(name, created_time), self.account)
+
+    async def _watch_named(self, name: str, created_time: str | None) -> None:
+        # Nobody else of this client may make a key of that name meanwhile, which would be taken for this one.
+        async with self.account.hold(name):
+            await self._watch(name, created_time)
+
+    async def _watch(self, name: str, created_time: str | None = None) -> None:
+        clock = self.engine.runtime.monotonic
+        born = clock()
+        try:
+            for seconds in itertools.chain(SETTLING, itertools.repeat(_LATE_LOOK)):
+                await self.engine.pause(seconds, self.account)
+                found = await self._find(name, created_time)
+                # A look counts when it is so late that the key would have shown by then.
+                if found == "deleted" or (found == "not_found" and clock() - born >= _WATCH_SECONDS - _ROUNDING):
+                    self.clear(name)
+                    return
+                if clock() - born >= _MAX_WATCH_SECONDS:
+                    break
+        except asyncio.CancelledError:
+            self.report(name)
+            raise
+        self.report(name)
+
+    async def _find(self, name: str, created_time: str | None) -> Removal:
+        try:
+            listing = await self.look(None)
+        except PermissionDeniedError:
+            return await self.remove(name)
+        except FastKeyError:
+            return "failed"
+        key = listing.keys.get(name)
+        if key is None or created_time not in {None, key.created_time_raw}:
+            return "not_found"
+        return await self.remove(name)
