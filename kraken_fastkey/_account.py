@@ -14,7 +14,7 @@ from kraken_fastkey._tokens import TokenProvider
 __all__ = ["Account"]
 
 _LOCKOUT_SECONDS: Final = 15 * 60.0
-_REMEMBERED_SECONDS: Final = 60.0
+_REMEMBERED_SECONDS: Final = 300.0  # longer than a list lags
 
 
 class Account:
@@ -28,7 +28,7 @@ class Account:
         unsettled: The names of keys that may exist though nobody holds them, in the order of their doubts.
     """
 
-    __slots__ = ("_handed_out", "_locked_until", "_probed_at", "_waiting", "closing", "provider", "unsettled")
+    __slots__ = ("_freed", "_handed_out", "_locked_until", "_probed_at", "_waiting", "closing", "provider", "unsettled")
 
     def __init__(self, provider: TokenProvider) -> None:
         self.provider = provider
@@ -36,6 +36,7 @@ class Account:
         self.closing = False
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._handed_out: dict[str, tuple[float, str | None]] = {}
+        self._freed: dict[str, float] = {}
         self._locked_until: float | None = None
         self._probed_at: float | None = None
 
@@ -72,7 +73,8 @@ class Account:
             async with asyncio.timeout(within):
                 await turn
         except TimeoutError:
-            pass
+            if not turn.cancelled():
+                return  # it came in the very step in which the time was over
         except asyncio.CancelledError:
             # A turn that was given up before it came is passed over.
             if not turn.cancelled():
@@ -101,15 +103,33 @@ class Account:
             created_time: When it was made, in the server's words.
             now: Seconds on a clock that never goes back.
         """
+        self._freed.pop(name, None)
         self._handed_out.pop(name, None)
         self._handed_out[name] = (now, created_time)
         # Older ones are told from a new key by its time.
-        while self._handed_out and next(iter(self._handed_out.values()))[0] < now - _REMEMBERED_SECONDS:
+        while next(iter(self._handed_out.values()))[0] < now - _REMEMBERED_SECONDS:
             del self._handed_out[next(iter(self._handed_out))]
 
-    def forget(self, name: str) -> None:
-        """Note that a key of this name is gone."""
+    def forget(self, name: str, now: float) -> None:
+        """Note that a key of this name is gone, by our own doing.
+
+        Args:
+            name: The key's name.
+            now: Seconds on a clock that never goes back.
+        """
         self._handed_out.pop(name, None)
+        self._freed.pop(name, None)
+        self._freed[name] = now
+        while next(iter(self._freed.values())) < now - _REMEMBERED_SECONDS:
+            del self._freed[next(iter(self._freed))]
+
+    def is_freed(self, name: str) -> bool:
+        """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
+        return name in self._freed
+
+    def is_handed_out(self, name: str) -> bool:
+        """Whether somebody holds a key of this name that was made a short while ago."""
+        return name in self._handed_out
 
     def is_held(self, name: str, created_time: str | None) -> bool:
         """Whether this very key was handed to somebody a short while ago."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from kraken_fastkey._errors import ClientClosedError
 from kraken_fastkey._progress import Progress
 
 __all__ = ["Background", "Work", "join"]
+
+_LAST_SECONDS: Final = 1.0
 
 _T = TypeVar("_T")
 
@@ -101,12 +103,14 @@ class Background:
             if left <= 0:
                 break
             await asyncio.wait(tasks, timeout=left)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            # They end at once: what they could not finish, they report.
-            await asyncio.wait(tasks, timeout=1.0)
-        return not tasks
+        ended = not tasks
+        # The first time, they may clear up what they can at once; the second time, they end.
+        for _ in range(2):
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=_LAST_SECONDS)
+        return ended
 
     def _leave(self, work: Work[_T], task: asyncio.Task[_T], account: object) -> None:
         if not task.done():

@@ -53,7 +53,7 @@ class Change:
             while not await self._try():
                 pass
             if self._new_name is not None:
-                self._account.forget(self._name)
+                self._account.forget(self._name, self._engine.runtime.monotonic())
 
     def abandon(self) -> bool:
         """Note that nobody waits any more; the attempt under way is the last."""
@@ -98,7 +98,7 @@ class Change:
             except FastKeyError:
                 state = None
                 continue
-            state = judge_update(listing, self._name, self._new_name, self._call.parameters)
+            state = judge_update(listing, self._name, self._new_name, self._call.parameters, sent=self.progress.started)
             if state == "done":
                 return True
             # The same change twice does no harm, so the list need not come up to date first.
@@ -146,7 +146,7 @@ class Deletion:
         """
         async with self._account.hold(self._name, within=self._engine.seconds_left(self.progress)):
             await self._engine.run(self._call, self._account, self.progress)
-            self._account.forget(self._name)
+            self._account.forget(self._name, self._engine.runtime.monotonic())
             self._account.unsettled.pop(self._name, None)
 
     def abandon(self) -> bool:

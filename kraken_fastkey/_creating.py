@@ -152,7 +152,7 @@ class Creation:
         again = False
         removal = "failed"
         if self.progress.abandoned or self._cut_off:
-            removal = await self._janitor.remove(ghost)
+            removal = await self._janitor.remove(ghost, once=self._cut_off)
         # Each of the two requests that follow comes out of the budget, so that an outage is not multiplied.
         elif self._engine.take_retry():
             again = await self._may_repeat(failure)
@@ -166,9 +166,10 @@ class Creation:
         if self.progress.abandoned:
             return
         if not again and removal == "deleted":
-            raise undone(self._call, failure)
+            raise self._refused(undone(self._call, failure))
         if not again:
-            raise unknown(self._call, failure, "the client goes on looking for it, and deletes it") from failure
+            advice = _DELETE_IT if self._cut_off else "the client goes on looking for it, and deletes it"
+            raise unknown(self._call, failure, advice) from failure
         self._request = _renamed(self._request)
         self._call = create_key(self._request, self._engine.runtime.time())
         _LOGGER.info("create_key: %r takes the place of %r", self._name, ghost)
@@ -204,7 +205,7 @@ class Creation:
             raise undone(self._call, failure)
 
     async def _judge(self, failure: FastKeyError, sent: float, *, seen_absent: bool) -> CreateVerdict | None:
-        """Return what the list says now, or `None` if it could not be had."""
+        """Return what the list says now, or `None` if it could not be had, or is not up to date."""
         try:
             listing = await self._janitor.look(self._waiting)
         except PermissionDeniedError:
@@ -221,7 +222,8 @@ class Creation:
         )
         if verdict == "unclear":
             self._stop(failure, f"who made the key that is there is unclear; {_DELETE_IT}")
-        return verdict
+        # A key that this client has deleted itself is listed no longer, once the list is up to date.
+        return None if verdict == "before" and self._account.is_freed(self._name) else verdict
 
     @property
     def _waiting(self) -> Progress | None:
@@ -260,7 +262,7 @@ class Creation:
 
     async def _discard_later(self, key: FastApiKey) -> None:
         async with self._account.hold(key.api_key_name):
-            self._account.forget(key.api_key_name)
+            self._account.forget(key.api_key_name, self._engine.runtime.monotonic())
             await self._discard(key)
 
     def _note_cut_off(self) -> FastKeyError:
@@ -272,7 +274,8 @@ class Creation:
 
 
 def _renamed(request: CreateKeyRequest) -> CreateKeyRequest:
-    name = GeneratedName()
+    given = request.api_key_name
+    name = given.again() if isinstance(given, GeneratedName) else GeneratedName()
     name.claim()
     return attrs.evolve(request, api_key_name=name)
 

@@ -118,7 +118,7 @@ class Engine:
             random=self.runtime.random(),
         )
         closing = self._is_closing(account) and not progress.cleaning
-        if seconds is None or closing or not self.take_retry():
+        if seconds is None or closing or progress.once or not self.take_retry():
             return False
         _LOGGER.info(
             "%s: attempt %d failed with %s; the next in %.2f s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -67,23 +68,31 @@ def judge_create(
         return "absent"
     if is_held(name, key.created_time_raw):
         return "before"
-    now = parse_date(listing.date)
-    if now is not None and key.created_time is not None:
-        # No later than the truth: the list's own way here is counted to the time that has passed.
-        earliest = now - (listing.received - sent)
-        behind = earliest - key.created_time.timestamp() - _RESOLUTION
-        if behind > 0:
-            # One that was not listed before can have been there only if the list lags: times and list contradict.
-            return "before" if behind >= _DISCORD and not seen_absent else "unclear"
-    elif not seen_absent:
+    behind = _behind(listing, key.created_time, sent)
+    if behind > 0:
+        # One that was not listed before can have been there only if the list lags: times and list contradict.
+        return "before" if behind >= _DISCORD and not seen_absent else "unclear"
+    if behind == -math.inf and not seen_absent:
         return "unclear"
     return "ours" if _has(key, {**_UNRESTRICTED, **parameters}, whole=True) else "unclear"
+
+
+def _behind(listing: Listing, moment: datetime | None, sent: float) -> float:
+    """Return how many seconds before the sending of a request a moment was, at least; minus infinity if untold."""
+    now = parse_date(listing.date)
+    if now is None or moment is None:
+        return -math.inf
+    # No later than the truth: the list's own way here is counted to the time that has passed.
+    earliest = now - (listing.received - sent)
+    return earliest - moment.timestamp() - _RESOLUTION
 
 
 UpdateVerdict = Literal["done", "not_done", "gone"]
 
 
-def judge_update(listing: Listing, name: str, new_name: str | None, parameters: Mapping[str, Any]) -> UpdateVerdict:
+def judge_update(
+    listing: Listing, name: str, new_name: str | None, parameters: Mapping[str, Any], *, sent: float
+) -> UpdateVerdict:
     """Return whether an update request whose answer was lost has been carried out.
 
     Args:
@@ -91,6 +100,7 @@ def judge_update(listing: Listing, name: str, new_name: str | None, parameters: 
         name: The key's name.
         new_name: The name that it was to get; `None` if it was to keep its own.
         parameters: What it was to be like, as it was sent.
+        sent: When the request was sent, or before, in seconds of the monotonic clock.
 
     Returns:
         `"done"`: the key is as wanted; `"not_done"`: it is not (yet); `"gone"`: there is no such key.
@@ -100,6 +110,8 @@ def judge_update(listing: Listing, name: str, new_name: str | None, parameters: 
         return "gone" if old is None else "not_done"
     if new is not old and old is not None:
         return "not_done"  # two keys: the new name is another's
+    if old is None and _behind(listing, new.modified_time, sent) >= _DISCORD:
+        return "not_done"  # another's key, unchanged since; our own, under its old name, the list does not show yet
     return "done" if _has(new, parameters, whole=False) else "not_done"
 
 

@@ -77,7 +77,7 @@ class Janitor:
             pass
         raise TransportError("the keys were not listed within the call's deadline")
 
-    async def remove(self, name: str, progress: Progress | None = None) -> Removal:
+    async def remove(self, name: str, progress: Progress | None = None, *, once: bool = False) -> Removal:
         """Delete a key of this name, if there is one.
 
         Only `"deleted"` is proof. `"not_found"` it may be because it comes yet, or is to be deleted a second time,
@@ -86,8 +86,10 @@ class Janitor:
         Args:
             name: The key's name.
             progress: The call that waits for it, whose deadline counts; `None` if nobody waits.
+            once: Whether to try just once, since the time for closing is over.
         """
         own = self.engine.begin(cleaning=True)
+        own.once = once
         if progress is not None:
             own.started = progress.started
         try:
@@ -127,12 +129,7 @@ class Janitor:
             self.clear(name)
         else:
             # In the background: whoever waits is to be told why nobody takes the key.
-            self._background.start(self._watch_named(name, created_time), self.account)
-
-    async def _watch_named(self, name: str, created_time: str | None) -> None:
-        # Nobody else of this client may make a key of that name meanwhile, which would be taken for this one.
-        async with self.account.hold(name):
-            await self._watch(name, created_time)
+            self._background.start(self._watch(name, created_time or ""), self.account)
 
     async def _watch(self, name: str, created_time: str | None = None) -> None:
         clock = self.engine.runtime.monotonic
@@ -140,7 +137,7 @@ class Janitor:
         try:
             for seconds in itertools.chain(SETTLING, itertools.repeat(_LATE_LOOK)):
                 await self.engine.pause(seconds, self.account)
-                found = await self._find(name, created_time)
+                found = await (self._find(name) if created_time is None else self._find_named(name, created_time))
                 # A look counts when it is so late that the key would have shown by then.
                 if found == "deleted" or (found == "not_found" and clock() - born >= _WATCH_SECONDS - _ROUNDING):
                     self.clear(name)
@@ -152,14 +149,24 @@ class Janitor:
             raise
         self.report(name)
 
-    async def _find(self, name: str, created_time: str | None) -> Removal:
+    async def _find(self, name: str) -> Removal:
         try:
             listing = await self.look(None)
         except PermissionDeniedError:
             return await self.remove(name)
         except FastKeyError:
             return "failed"
-        key = listing.keys.get(name)
-        if key is None or created_time not in {None, key.created_time_raw}:
-            return "not_found"
-        return await self.remove(name)
+        return await self.remove(name) if name in listing.keys else "not_found"
+
+    async def _find_named(self, name: str, created_time: str) -> Removal:
+        """The same for a key of the caller's name, which another key may bear by now."""
+        async with self.account.hold(name):
+            if self.account.is_handed_out(name):
+                return "deleted"  # it must be, for its name to be free
+            try:
+                listing = await self.look(None)
+            except FastKeyError:
+                return "failed"
+            key = listing.keys.get(name)
+            is_it = key is not None and (key.created_time_raw or "") == created_time
+            return await self.remove(name) if is_it else "not_found"

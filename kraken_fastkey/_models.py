@@ -19,6 +19,7 @@ from kraken_fastkey._errors import InvalidRequestError
 from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._validation import (
+    MAX_NAME_LENGTH,
     FieldError,
     Time,
     check_allowlist,
@@ -229,9 +230,14 @@ class GeneratedName(str):
     _is_claimed: bool
     _process: int
 
-    def __new__(cls) -> Self:
-        """Make a name that there has never been: it has 96 random bits."""
-        name = super().__new__(cls, f"fastkey-{secrets.token_hex(12)}")
+    def __new__(cls, beginning: str = "fastkey") -> Self:
+        """Make a name that there has never been.
+
+        Args:
+            beginning: What it begins with, 1 to 19 characters; the rest, up to 32 characters, is chance.
+        """
+        room = MAX_NAME_LENGTH - len(beginning) - 1
+        name = super().__new__(cls, f"{beginning}-{secrets.token_hex(12)[:room]}")
         name._is_adopted = name._is_claimed = False
         name._process = os.getpid()
         return name
@@ -242,6 +248,10 @@ class GeneratedName(str):
             return str(self)
         self._is_adopted = True
         return self
+
+    def again(self) -> GeneratedName:
+        """Return another name of the same kind."""
+        return GeneratedName(self.rpartition("-")[0])
 
     def claim(self) -> bool:
         """Return whether nobody has claimed it before, in the process that made it; it is claimed now."""

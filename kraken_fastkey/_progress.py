@@ -17,6 +17,7 @@ class Progress:
     Attributes:
         started: When it began, in seconds of the monotonic clock.
         cleaning: Whether it clears up after another call: then it goes on while the client closes.
+        once: Whether it is tried just once.
         attempts: How many times it tried to send its request.
         counted: How many of them the retry policy counts: those that a token was refused for are not.
         departed: Whether a request has left whose answer has not been read.
@@ -29,6 +30,7 @@ class Progress:
 
     started: float
     cleaning: bool = attrs.field(default=False, kw_only=True)
+    once: bool = False
     attempts: int = 0
     counted: int = 0
     departed: bool = False

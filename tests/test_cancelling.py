@@ -463,3 +463,44 @@ async def test_turns_that_are_given_up_are_passed_over() -> None:
     await asyncio.wait(tasks)
     assert ["a", "d"] == order
     assert {} == account._waiting
+
+
+def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
+    """The name comes free in the very step in which the time to wait for it is over."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        account = Account(StaticTokenProvider("FAKE"))
+        await account._take("grid-bot", None)
+
+        async def use() -> None:
+            async with account.hold("grid-bot", within=10):
+                pass
+
+        second = asyncio.create_task(use())
+        loop.call_at(10 - 1e-10, account._give_back, "grid-bot")
+        await second
+        assert {} == account._waiting
+
+    run_virtually(main)
+
+
+def test_no_task_outlives_aclose() -> None:
+    """What is cut off has one try to clear up, and no wait."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
+            provider = StaticTokenProvider(sandbox.issue_token())
+            client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+            sandbox.faults.add(Hang(commit=True), operation="create_key")
+            sandbox.faults.add(Answer(429, headers={"Retry-After": "7"}), operation="delete_key")
+            call = asyncio.create_task(client.create_key(CreateKeyRequest()))
+            await asyncio.sleep(1)
+            before = loop.time()
+            await client.aclose()
+            assert loop.time() - before <= 12
+            assert not [task for task in asyncio.all_tasks() if "Creation" in repr(task)]
+            with pytest.raises(UnknownOutcomeError) as caught:
+                await call
+            assert [caught.value.api_key_name] == list(client.unsettled_keys)
+
+    run_virtually(main)

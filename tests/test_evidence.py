@@ -173,11 +173,18 @@ def test_what_becomes_of_an_update(
     keys: list[KeyInfo], new_name: str | None, parameters: dict[str, Any], verdict: str
 ) -> None:
     """It is done if the key is as wanted; a rename, if it has left its old name."""
-    assert verdict == judge_update(_listing(*keys), "grid-bot", new_name, parameters)
+    assert verdict == judge_update(_listing(*keys), "grid-bot", new_name, parameters, sent=100)
 
 
 def test_an_address_that_is_none_is_compared_as_it_is() -> None:
     """Kraken may list what no library reads."""
     key = _key(ip_allowlist=("somewhere",))
-    assert "done" == judge_update(_listing(key), "grid-bot", None, {"ip_allowlist": ["somewhere"]})
-    assert "not_done" == judge_update(_listing(key), "grid-bot", None, {"ip_allowlist": ["elsewhere"]})
+    assert "done" == judge_update(_listing(key), "grid-bot", None, {"ip_allowlist": ["somewhere"]}, sent=100)
+    assert "not_done" == judge_update(_listing(key), "grid-bot", None, {"ip_allowlist": ["elsewhere"]}, sent=100)
+
+
+def test_a_key_of_the_new_name_that_was_not_changed_is_another_s() -> None:
+    """A rename shows in the time of the last change; where that is long ago, the list is not up to date."""
+    for ago, verdict in ((0, "done"), (3, "done"), (60, "not_done")):
+        other = _key(api_key_name="trend-bot", modified_time=datetime.fromtimestamp(NOW - ago, UTC))
+        assert verdict == judge_update(_listing(other), "grid-bot", "trend-bot", {}, sent=100)

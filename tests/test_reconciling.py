@@ -744,7 +744,9 @@ def test_a_save_that_fails_is_told_at_once() -> None:
             await world.client.create_key(CreateKeyRequest("grid-bot"), save=_store_nowhere)
         assert world.loop.time() < 10
         assert ["grid-bot"] == list(world.client.unsettled_keys)
-        # Who wants the name meanwhile waits for its turn, at most until the deadline.
+        with pytest.raises(DuplicateKeyNameError):
+            await world.client.create_key(CreateKeyRequest("grid-bot"))
+        await asyncio.sleep(60)
         key = await world.client.create_key(CreateKeyRequest("grid-bot"))
         assert world.holds(key)
         assert () == world.client.unsettled_keys
@@ -825,6 +827,53 @@ def test_a_refusal_after_a_ghost_is_no_certainty() -> None:
             assert outcome == caught.value.outcome
             await asyncio.sleep(130)
             assert [] == world.names
+
+    in_world(scene)
+
+
+def test_the_next_holder_of_a_name_keeps_its_key() -> None:
+    """A key that nobody took is deleted late; meanwhile the name is another's, made in the same second."""
+
+    async def scene(world: World) -> None:
+        world.sandbox.faults.add(Answer(503, commit=True), operation="delete_key")
+        first = asyncio.ensure_future(world.client.create_key(CreateKeyRequest("grid-bot"), save=_store_nowhere))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(world.client.create_key(CreateKeyRequest("grid-bot")))
+        with pytest.raises(OSError, match="disk"):
+            await first
+        key = await second
+        await asyncio.sleep(600)
+        assert world.holds(key)
+        assert () == world.client.unsettled_keys
+
+    in_world(scene)
+
+
+def test_a_list_that_still_shows_a_deleted_key() -> None:
+    """The old key of that name is no proof that the name was taken."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("grid-bot"))
+        await asyncio.sleep(60)
+        await world.client.delete_key("grid-bot")
+        world.sandbox.faults.add(Disconnect(commit=True), operation="create_key")
+        assert world.holds(await world.client.create_key(CreateKeyRequest("grid-bot")))
+
+    in_world(scene, list_lag=45)
+
+
+def test_a_rename_to_a_name_that_is_taken_is_not_believed_done() -> None:
+    """A list that does not show the young key yet, and shows another under the new name, proves nothing."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("theirs"))
+        await asyncio.sleep(60)
+        world.sandbox.list_lag = 45
+        await world.client.create_key(CreateKeyRequest("mine"))
+        world.sandbox.faults.add(Truncate(40, head=True), operation="update_key")
+        with pytest.raises(DuplicateKeyNameError):
+            await world.client.update_key(UpdateKeyRequest("mine", new_api_key_name="theirs"))
+        assert {"mine", "theirs"} == set(world.names)
 
     in_world(scene)
 
