@@ -99,7 +99,28 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz a million answers, or as `-- --answers N --seed S` says; `-- atheris SECONDS` lets coverage lead it."""
+    _install(session, "tests")
+    if session.posargs[:1] != ["atheris"]:
+        session.run("python", "tests/fuzzing.py", *session.posargs)
+        return
+    # Wheels alone: to build it takes clang's own libFuzzer.
+    session.install("--only-binary=:all:", "atheris", success_codes=[0, 1])
+    seconds = session.posargs[1] if len(session.posargs) > 1 else "60"
+    session.run("python", "tests/fuzz_atheris.py", f"-max_total_time={seconds}")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what a call costs, against the sandbox."""
     _install(session)
     session.run("python", "bench/calls.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Create 10,000 keys through faults and cancellations, or as `-- --creates N --seed S` says; balance the books."""
+    session.install("--upgrade", "pip")
+    session.install(".", "--group", "soak")
+    session.run("python", "-m", "soak", *session.posargs)
