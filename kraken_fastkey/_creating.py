@@ -220,10 +220,14 @@ class Creation:
             seen_absent=seen_absent,
             is_held=self._account.is_held,
         )
+        if verdict == "before":
+            # A key that this client has deleted itself is listed no longer, once the list is up to date.
+            if self._account.is_freed(self._name):
+                return None
+            self._janitor.watch_for_late_key(self._name, listing.keys[self._name].created_time_raw)
         if verdict == "unclear":
             self._stop(failure, f"who made the key that is there is unclear; {_DELETE_IT}")
-        # A key that this client has deleted itself is listed no longer, once the list is up to date.
-        return None if verdict == "before" and self._account.is_freed(self._name) else verdict
+        return verdict
 
     @property
     def _waiting(self) -> Progress | None:

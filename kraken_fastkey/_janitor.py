@@ -58,7 +58,10 @@ class Janitor:
     def report(self, name: str) -> None:
         """Tell that it could not be made sure that nobody's key is left."""
         self.suspect(name)
-        _LOGGER.warning("the key %r may exist though nobody holds it: if list_keys() shows it, delete it", name)
+        _LOGGER.warning(
+            "the key %r may exist though nobody holds it: if list_keys() shows it and nobody has its secret, delete it",
+            name,
+        )
 
     async def look(self, progress: Progress | None) -> Listing:
         """Return the account's keys as they are listed now.
@@ -111,6 +114,29 @@ class Janitor:
         """
         self.suspect(name)
         self._background.start(self._watch(name), self.account)
+
+    def watch_for_late_key(self, name: str, known: str | None) -> None:
+        """Look, in the background, whether a request in doubt makes a key once its name is free, and tell of it.
+
+        It is not deleted: it may be the next holder's, whom this client does not know.
+
+        Args:
+            name: The name, which was another key's.
+            known: When that key was made, in the server's words.
+        """
+        self._background.start(self._watch_for_late_key(name, known), self.account)
+
+    async def _watch_for_late_key(self, name: str, known: str | None) -> None:
+        for seconds in (*SETTLING, _LATE_LOOK):
+            await self.engine.pause(seconds, self.account)
+            try:
+                key = (await self.look(None)).keys.get(name)
+            except FastKeyError:
+                continue
+            if key is not None and key.created_time_raw != known:
+                if not self.account.is_handed_out(name):
+                    self.report(name)
+                return
 
     async def discard(self, name: str, created_time: str | None) -> None:
         """Delete a key that was just made, and that nobody takes.

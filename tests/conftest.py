@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -14,6 +15,9 @@ from support import FakeTime, missing
 
 from kraken_fastkey import FastKeyClient, StaticTokenProvider, TokenProvider
 from kraken_fastkey.sandbox import KrakenSandbox
+
+# A pytest that a test starts is not to take over the options of this run.
+os.environ.pop("PYTEST_ADDOPTS", None)
 
 # Runs are repeatable, and slow machines no failure.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -878,6 +878,25 @@ def test_a_rename_to_a_name_that_is_taken_is_not_believed_done() -> None:
     in_world(scene)
 
 
+def test_a_late_key_of_a_name_that_was_another_s_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The name is free again before the request is carried out: the key is told of, and not deleted."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("grid-bot"))
+        world.sandbox.faults.add(LateCommit(15), operation="create_key")
+        with pytest.raises(DuplicateKeyNameError):
+            await world.client.create_key(CreateKeyRequest("grid-bot"))
+        await world.client.delete_key("grid-bot")
+        assert () == world.client.unsettled_keys
+        await asyncio.sleep(60)
+        assert ["grid-bot"] == world.names == list(world.client.unsettled_keys)
+        assert "the key 'grid-bot' may exist though nobody holds it" in caplog.text
+        await world.client.delete_key("grid-bot")
+        assert [] == list(world.client.unsettled_keys)
+
+    in_world(scene)
+
+
 def test_timeouts_that_strike_after_sending_are_doubts() -> None:
     """A slow server and an impatient client: still one key."""
 
