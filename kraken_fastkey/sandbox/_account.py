@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import attrs
 
-from kraken_fastkey.sandbox._refusal import TOO_MANY_KEYS, RefusalError, invalid
+from kraken_fastkey.sandbox._refusal import INVALID_KEY, TOO_MANY_KEYS, RefusalError, invalid
+from kraken_fastkey.sandbox._usage import Usage
 from kraken_fastkey.sandbox._validation import KeyFields, Number, span_is_empty
 
 OAUTH_CLIENT: Final = "kraken-sandbox-client"
@@ -30,13 +31,14 @@ class SandboxKey:
         created_time: When it was created: digits of Unix seconds, as Kraken's answers say it.
         modified_time: When it was last updated, likewise.
         ip_allowlist: The addresses and networks that may use it; empty: every address.
-        nonce_window: How far below the highest nonce one may come, in nonces, 0 to 2**64 - 1.
+        nonce_window: The amount of nonces, counted down from the highest, of which each may still come once,
+            0 to 2**64 - 1.
         permissions: The flags that were set, true or false, as they were sent.
         query_from: Unix seconds before which nothing can be queried; 0: no restriction.
         query_to: Unix seconds after which nothing can be queried; 0: no restriction.
         valid_until: Unix seconds of its expiry; 0: none.
-        last_used: Unix seconds; 0, since nothing in the sandbox uses a key.
-        nonce: The highest nonce seen; 0, likewise.
+        last_used: Unix seconds of the last request that it signed rightly; 0: none.
+        nonce: The highest nonce of these requests; 0: none.
         oauth_client: The OAuth app that made it.
         purpose: Always ``"standard"``.
     """
@@ -52,8 +54,8 @@ class SandboxKey:
     query_from: Number = 0
     query_to: Number = 0
     valid_until: Number = 0
-    last_used: Number = 0
-    nonce: Number = 0
+    last_used: int = 0
+    nonce: int = 0
     oauth_client: str = OAUTH_CLIENT
     purpose: str = "standard"
 
@@ -75,6 +77,7 @@ class Account:
         self._rng = rng
         self._max_keys = max_keys
         self._keys: dict[str, SandboxKey] = {}
+        self._usages: dict[str, Usage] = {}
 
     def listed(self) -> tuple[SandboxKey, ...]:
         """Return the keys that exist, oldest first; an expired key exists until it is deleted.
@@ -105,6 +108,7 @@ class Account:
             **_sent(fields),
         )
         self._keys[key.api_key_name] = key
+        self._usages[key.api_key] = Usage(now)
         return key
 
     def update(self, fields: KeyFields, now: float) -> None:
@@ -133,7 +137,30 @@ class Account:
         Raises:
             RefusalError: if there is no such key.
         """
-        del self._keys[self._find(fields.api_key_name).api_key_name]
+        key = self._find(fields.api_key_name)
+        del self._keys[key.api_key_name], self._usages[key.api_key]
+
+    def holder_of(self, api_key: str) -> tuple[SandboxKey, Usage]:
+        """Return the key whose public half this is, and how it has been used.
+
+        Raises:
+            RefusalError: if there is no such key.
+        """
+        for key in self._keys.values():
+            if key.api_key == api_key:
+                return key, self._usages[api_key]
+        raise RefusalError(INVALID_KEY)
+
+    def use(self, key: SandboxKey, nonce: int, now: float) -> SandboxKey:
+        """Use up a nonce of a key that exists, and return the key as it is then.
+
+        Raises:
+            RefusalError: if the nonce may not be used; then nothing has changed.
+        """
+        self._usages[key.api_key].use_up(nonce, key.nonce, key.nonce_window)
+        used = attrs.evolve(key, nonce=max(key.nonce, nonce), last_used=int(now))
+        self._keys[key.api_key_name] = used
+        return used
 
     def _find(self, name: str) -> SandboxKey:
         """Return the key of this name, or refuse the call."""

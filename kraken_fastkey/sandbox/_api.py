@@ -79,6 +79,16 @@ class KrakenApi:
         except RefusalError as refusal:
             return kraken_error(200, *refusal.codes)
 
+    def revoke(self, name: str) -> None:
+        """Delete a key as the user does, who needs no token.
+
+        Raises:
+            RefusalError: if there is no such key.
+        """
+        before = self._account.listed()
+        self._account.delete(KeyFields(api_key_name=name))
+        self._history.note(before, self._clock())
+
     def _token_of(self, authorization: Sequence[str]) -> Issued | None:
         """Return what is known of the token; ``None`` if there is none that counts."""
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None

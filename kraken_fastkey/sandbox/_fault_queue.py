@@ -48,15 +48,17 @@ class Faults:
     def add(self, fault: Fault, *, operation: str | None = None, times: int | None = 1, probability: float = 1) -> None:
         """Let a fault happen to the next requests that match.
 
-        Each request takes the first pending fault that matches it, when it arrives and before its token is
-        looked at. Where a fault has a probability, it is decided by chance whether it happens to this request; if
-        it does not, the next pending fault that matches has its turn. Requests that are no operation (an unknown
-        path, ``/openapi.json``) take none.
+        Each request takes the first pending fault that matches it, when it arrives and before its token or its
+        signature is looked at. Where a fault has a probability, it is decided by chance whether it happens to this
+        request; if it does not, the next pending fault that matches has its turn. Requests that are no operation (an
+        unknown path, ``/openapi.json``) take none.
 
         Args:
             fault: What shall happen; a `OneOf` draws it.
             operation: ``"create_key"``, ``"update_key"``, ``"delete_key"``, ``"list_keys"``,
-                ``"get_user_info"``, ``"token"``, ``"authorize"``, or ``None`` for any of them.
+                ``"get_user_info"``, ``"token"``, ``"authorize"``; at the trading API ``"get_api_key_info"``,
+                ``"balance"``, ``"balance_ex"``, ``"ledgers"``, ``"get_websockets_token"``, ``"time"``,
+                ``"assets"``, ``"asset_pairs"``; or ``None`` for any of them.
             times: To how many requests it happens, 1 or more; ``None``: to any number, until `clear`.
             probability: How likely it happens to a request that matches, 0 to 1.
 

@@ -25,7 +25,9 @@ from kraken_fastkey.sandbox._late import LateWork
 from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
 from kraken_fastkey.sandbox._openapi import describe_api
 from kraken_fastkey.sandbox._recording import RecordedRequest
-from kraken_fastkey.sandbox._routes import OPENAPI_PATH, operation_of
+from kraken_fastkey.sandbox._refusal import UNKNOWN_METHOD
+from kraken_fastkey.sandbox._routes import OPENAPI_PATH, TRADING_PATHS, operation_of
+from kraken_fastkey.sandbox._trading import refused
 from kraken_fastkey.sandbox._wire import Wire
 
 
@@ -104,6 +106,8 @@ class HttpFace:
     def _carry_out(self, request: web.BaseRequest, record: RecordedRequest) -> Reply:
         """Return the answer that the sandbox itself has for a request."""
         if record.operation is None:
+            if record.path.startswith(TRADING_PATHS):
+                return refused(UNKNOWN_METHOD)
             is_description = (record.method, record.path) == ("GET", OPENAPI_PATH)
             return json_reply(200, describe_api()) if is_description else unknown_method()
         call = Call(
@@ -117,5 +121,8 @@ class HttpFace:
             host=request.host,
             media_type=request.content_type,
             body=record.body,
+            api_key=request.headers.getall("API-Key", []),
+            api_sign=request.headers.getall("API-Sign", []),
+            remote=request.remote,
         )
         return self._operations[record.operation](call)

@@ -1,6 +1,7 @@
 """A listening socket and its connections: opened, counted, closed without a remainder."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeAlias
@@ -117,11 +118,16 @@ class _Tally:
         self.peak = max(self.peak, len(self.open))
 
 
+# aiohttp quotes a request that it cannot read, down to its token, in a log that belongs to the user.
+_SILENT: Final = logging.Logger("kraken_fastkey.sandbox")  # noqa: LOG001 (nobody shall find and configure it)
+_SILENT.disabled = True
+
+
 class _Connections(web.Server):
     """aiohttp's low-level server, which counts its connections and knows when the last one has gone."""
 
     def __init__(self, handle: Handle, tally: _Tally) -> None:
-        super().__init__(handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        super().__init__(handle, handler_cancellation=True, access_log=None, auto_decompress=False, logger=_SILENT)
         self._tally = tally
         self._transports: dict[RequestHandler, asyncio.Transport] = {}
         self._empty = asyncio.Event()

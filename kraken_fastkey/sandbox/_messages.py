@@ -20,6 +20,9 @@ class Call:
         host: What the ``Host`` header says.
         media_type: The body's media type, lower case, without parameters.
         body: The body.
+        api_key: The values of all ``API-Key`` headers.
+        api_sign: The values of all ``API-Sign`` headers.
+        remote: The peer's IP address; ``None`` if it had gone before anybody asked.
     """
 
     operation: str
@@ -31,6 +34,9 @@ class Call:
     host: str
     media_type: str
     body: bytes = attrs.field(repr=False)
+    api_key: Sequence[str] = attrs.field(repr=False)
+    api_sign: Sequence[str] = attrs.field(repr=False)
+    remote: str | None
 
 
 @attrs.frozen

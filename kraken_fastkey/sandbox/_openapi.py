@@ -16,7 +16,8 @@ def describe_api() -> Schema:
         "info": {
             "title": "Kraken Fast API key sandbox",
             "version": "1",
-            "description": "An imitation of Kraken Connect's Fast API key calls, for tests.",
+            "description": "An imitation of Kraken Connect's Fast API key calls, for tests. The trading API, which "
+            "the sandbox serves at /0/ of the same origin, is not described here.",
         },
         "servers": [{"url": BASE_PATH}],
         "paths": {

@@ -19,8 +19,9 @@ class RecordedRequest:
         query: The query as it came, without the question mark.
         headers: The headers; names match in any case.
         operation: ``"create_key"``, ``"update_key"``, ``"delete_key"``, ``"list_keys"``,
-            ``"get_user_info"``, ``"token"``, ``"authorize"`` (the page and its buttons), or ``None`` if the
-            request is none of them.
+            ``"get_user_info"``, ``"token"``, ``"authorize"`` (the page and its buttons); at the trading API
+            ``"get_api_key_info"``, ``"balance"``, ``"balance_ex"``, ``"ledgers"``, ``"get_websockets_token"``,
+            ``"time"``, ``"assets"``, ``"asset_pairs"``; or ``None`` if the request is none of them.
         body: The body's bytes; empty until they have arrived.
         status: The HTTP status of the answer; ``None`` as long as, or because, there is none.
         fault: What happened to it by order of the test; ``None``: nothing. A `OneOf` shows what was drawn.

@@ -34,6 +34,10 @@ class TokenRefusalError(Exception):
 
 
 INVALID_ARGUMENTS = "EGeneral:Invalid arguments"
+INVALID_KEY = "EAPI:Invalid key"
+INVALID_NONCE = "EAPI:Invalid nonce"
+INVALID_SIGNATURE = "EAPI:Invalid signature"
 PERMISSION_DENIED = "EGeneral:Permission denied"
+TEMPORARY_LOCKOUT = "EGeneral:Temporary lockout"
 TOO_MANY_KEYS = "EAccount:Too many API keys"
 UNKNOWN_METHOD = "EGeneral:Unknown method"

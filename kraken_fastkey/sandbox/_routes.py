@@ -22,7 +22,28 @@ ROUTES: Final = MappingProxyType(
     }
 )
 
-OPERATIONS: Final = frozenset(ROUTES.values())
+# The trading API, where a key is used: at the same origin, with paths of its own.
+TRADING_PATHS: Final = ("/0/public/", "/0/private/")
+
+PUBLIC_TRADING_ROUTES: Final = MappingProxyType(
+    {
+        ("GET", "/0/public/Time"): "time",
+        ("GET", "/0/public/Assets"): "assets",
+        ("GET", "/0/public/AssetPairs"): "asset_pairs",
+    }
+)
+PRIVATE_TRADING_ROUTES: Final = MappingProxyType(
+    {
+        ("POST", "/0/private/GetApiKeyInfo"): "get_api_key_info",
+        ("POST", "/0/private/Balance"): "balance",
+        ("POST", "/0/private/BalanceEx"): "balance_ex",
+        ("POST", "/0/private/Ledgers"): "ledgers",
+        ("POST", "/0/private/GetWebSocketsToken"): "get_websockets_token",
+    }
+)
+TRADING_ROUTES: Final = MappingProxyType({**PUBLIC_TRADING_ROUTES, **PRIVATE_TRADING_ROUTES})
+
+OPERATIONS: Final = frozenset([*ROUTES.values(), *TRADING_ROUTES.values()])
 
 
 # What may stand in front of the path of "authorize", and of no other.
@@ -34,6 +55,8 @@ LANGUAGES: Final = (
 
 def operation_of(method: str, path: str) -> str | None:
     """Return the operation's name, or ``None`` if the sandbox has no such operation."""
+    if path.startswith(TRADING_PATHS):
+        return TRADING_ROUTES.get((method, path))
     language = language_of(path)
     inner = path if language is None else path.removeprefix(f"/{language}")
     operation = ROUTES.get((method, inner.removeprefix(BASE_PATH))) if inner.startswith(BASE_PATH) else None

@@ -32,6 +32,28 @@ def scope_of(permission: str) -> str:
     return _PREFIX + permission.replace("_", "-")
 
 
+def spelt_by_key_info(permission: str) -> str:
+    """Return what GetApiKeyInfo calls this permission: ``query-funds`` for ``funds_query``."""
+    return _KEY_INFO_NAMES[permission]
+
+
+# Kraken documents them all; create-ws-token, which is among them, is no permission of a Fast API key.
+_KEY_INFO_NAMES: Final = {
+    "export_data": "export-data",
+    "funds_add": "add-funds",
+    "funds_earn": "earn-funds",
+    "funds_query": "query-funds",
+    "funds_withdraw": "withdraw-funds",
+    "ledger_query": "query-ledger",
+    "trades_close": "close-trades",
+    "trades_modify": "modify-trades",
+    "trades_query_closed": "query-closed-trades",
+    "trades_query_open": "query-open-trades",
+    "withdrawal_address_add": "add-withdraw-address",
+    "withdrawal_address_update": "update-withdraw-address",
+}
+
+
 EVERY_SCOPE: Final = frozenset(
     {WRITE, READ, USER_INFO, _PREFIX + "multiple", *(scope_of(permission) for permission in PERMISSIONS)}
 )

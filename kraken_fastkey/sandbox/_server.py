@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -16,16 +16,20 @@ from kraken_fastkey.sandbox._clients import LOOPBACK_URIS, Client, ClientBook
 from kraken_fastkey.sandbox._clock import SandboxClock
 from kraken_fastkey.sandbox._consent import Consent
 from kraken_fastkey.sandbox._fault_queue import Faults
+from kraken_fastkey.sandbox._funds import DEFAULT_BALANCES, Funds
 from kraken_fastkey.sandbox._grants import GrantBook, SandboxGrant
 from kraken_fastkey.sandbox._history import ListHistory
 from kraken_fastkey.sandbox._http import HttpFace
 from kraken_fastkey.sandbox._late import LateWork
 from kraken_fastkey.sandbox._listener import Listener
+from kraken_fastkey.sandbox._lockout import Lockout
 from kraken_fastkey.sandbox._recording import RecordedRequest
-from kraken_fastkey.sandbox._routes import BASE_PATH, operation_of
+from kraken_fastkey.sandbox._refusal import RefusalError
+from kraken_fastkey.sandbox._routes import BASE_PATH, TRADING_ROUTES, operation_of
 from kraken_fastkey.sandbox._scopes import EVERY_SCOPE, parse_scopes
 from kraken_fastkey.sandbox._token_endpoint import TokenEndpoint, TokenMediaType
 from kraken_fastkey.sandbox._tokens import TokenBook
+from kraken_fastkey.sandbox._trading import TradingApi
 
 
 class KrakenSandbox:
@@ -45,6 +49,8 @@ class KrakenSandbox:
     It is an OAuth server, too: users (or a test in their place: `approve`, `deny`) allow apps to act for them at
     `authorize_url`, and apps change codes and refresh tokens for new tokens at `token_url`.
 
+    A key that was made can be used, too: at `api_url` there is a trading API, as far as a key needs it to be tried.
+
     Args:
         host: A loopback address, or ``"localhost"``, which means 127.0.0.1.
         port: The TCP port; 0: any free one.
@@ -61,10 +67,14 @@ class KrakenSandbox:
         list_lag: How many seconds the list of keys is behind, 0 or more; see the attribute.
         clock_skew: By how many seconds the sandbox's clock is ahead of ``clock``; see the attribute.
         sleep: Waits some seconds, where a fault makes an answer slow.
+        balances: What the account holds, by Kraken's names of assets; see the attribute.
+        propagation_delay: For how many seconds a new key is not known to the trading API; see the attribute.
+        lockout_after: After how many failures in a row the trading API locks out; see the attribute.
 
     Raises:
-        ValueError: if ``host`` is not loopback, ``max_keys``, ``refresh_reuse_grace`` or ``list_lag`` is
-            negative, ``clock_skew`` is not finite, or ``token_media_type`` is neither of the two.
+        ValueError: if ``host`` is not loopback, ``max_keys``, ``refresh_reuse_grace``, ``list_lag`` or
+            ``propagation_delay`` is negative, ``clock_skew`` is not finite, ``token_media_type`` is neither of the
+            two, a balance is no string of digits, or ``lockout_after`` is less than 1.
     """
 
     def __init__(
@@ -82,6 +92,9 @@ class KrakenSandbox:
         list_lag: float = 0,
         clock_skew: float = 0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        balances: Mapping[str, str] = DEFAULT_BALANCES,
+        propagation_delay: float = 0,
+        lockout_after: int | None = None,
     ) -> None:
         if max_keys < 0:
             raise ValueError("max_keys must be 0 or more")
@@ -97,9 +110,15 @@ class KrakenSandbox:
         self._grants = GrantBook(self._clock, rng, self._tokens, refresh_reuse_grace)
         self._consent = Consent(self._clients, self._grants, self._clock, rng, lambda: self._listener.origin, email)
         user_info = {"email": email, "iban": iban}
-        api = KrakenApi(self._account, self._tokens, self._clock, user_info, self._history)
+        self._api = KrakenApi(self._account, self._tokens, self._clock, user_info, self._history)
+        self._funds = Funds(balances)
+        self._lockout = Lockout(lockout_after)
+        self._trading = TradingApi(
+            self._account, self._clock, rng, self._history, iban, self._funds, self._lockout, propagation_delay
+        )
         operations = {
-            **dict.fromkeys(REQUIRED_SCOPES, api.answer),
+            **dict.fromkeys(REQUIRED_SCOPES, self._api.answer),
+            **dict.fromkeys(TRADING_ROUTES.values(), self._trading.answer),
             "token": TokenEndpoint(self._clients, self._grants, token_media_type).answer,
             "authorize": self._consent.answer,
         }
@@ -153,6 +172,15 @@ class KrakenSandbox:
             RuntimeError: if the sandbox has never been started, so that it has no port yet.
         """
         return self._listener.origin + BASE_PATH
+
+    @property
+    def api_url(self) -> str:
+        """Where the trading API is: ``http://127.0.0.1:<port>``, in the place of ``https://api.kraken.com``.
+
+        Raises:
+            RuntimeError: if the sandbox has never been started.
+        """
+        return self._listener.origin
 
     @property
     def authorize_url(self) -> str:
@@ -220,6 +248,55 @@ class KrakenSandbox:
     def clock_skew(self, seconds: float) -> None:
         self._late.catch_up()
         self._clock.skew = seconds
+
+    @property
+    def balances(self) -> Mapping[str, str]:
+        """What the account holds: amounts by Kraken's names of assets, ``{"ZEUR": "1000.0000", ...}``; may be set.
+
+        Each amount is a string with as many decimals as its asset has.
+
+        Raises:
+            ValueError: if it is set to anything else.
+        """
+        return self._funds.balances
+
+    @balances.setter
+    def balances(self, balances: Mapping[str, str]) -> None:
+        self._late.catch_up()
+        self._funds.balances = balances
+
+    @property
+    def propagation_delay(self) -> float:
+        """For how many seconds after its creation a key is refused by the trading API, 0 or more; it may be set.
+
+        It is refused as an unknown one is, with ``EAPI:Invalid key``. The list shows it all the while.
+
+        Raises:
+            ValueError: if it is set to a negative number, or one that is not finite.
+        """
+        return self._trading.propagation_delay
+
+    @propagation_delay.setter
+    def propagation_delay(self, seconds: float) -> None:
+        self._late.catch_up()
+        self._trading.propagation_delay = seconds
+
+    @property
+    def lockout_after(self) -> int | None:
+        """After how many failures in a row, within a minute, the trading API locks out; ``None``: never. May be set.
+
+        A failure is a wrong key, signature or nonce. A lockout is for all keys. It lasts for 15 minutes by the
+        sandbox's clock after the last private call. To set this ends it.
+
+        Raises:
+            ValueError: if it is set to less than 1.
+        """
+        return self._lockout.after
+
+    @lockout_after.setter
+    def lockout_after(self, failures: int | None) -> None:
+        self._late.catch_up()
+        self._lockout.after = failures
 
     @property
     def total_connections(self) -> int:
@@ -342,6 +419,21 @@ class KrakenSandbox:
         self._late.catch_up()
         for ended in self.grants() if grant is None else (grant,):
             self._grants.revoke(ended.number)
+
+    def revoke_key(self, name: str) -> None:
+        """Let the user delete a key at Kraken, which needs no token; as after `delete_key`, it is refused at once.
+
+        Args:
+            name: The key's name.
+
+        Raises:
+            ValueError: if there is no such key.
+        """
+        self._late.catch_up()
+        try:
+            self._api.revoke(name)
+        except RefusalError:
+            raise ValueError(f"there is no key named {name!r}") from None
 
     def keys(self) -> tuple[SandboxKey, ...]:
         """Return the keys that exist now, oldest first, expired ones among them."""

@@ -186,7 +186,10 @@ async def test_clear(kit: Kit) -> None:
 def test_wrong_use() -> None:
     """A misspelt operation, a fault for no request, and answers that cannot be sent are errors at once."""
     faults = Faults()
-    every = "authorize, create_key, delete_key, get_user_info, list_keys, token, update_key"
+    every = (
+        "asset_pairs, assets, authorize, balance, balance_ex, create_key, delete_key, get_api_key_info, "
+        "get_user_info, get_websockets_token, ledgers, list_keys, time, token, update_key"
+    )
     with pytest.raises(ValueError, match=every):
         faults.add(Disconnect(), operation="create")
     with pytest.raises(ValueError, match="times"):

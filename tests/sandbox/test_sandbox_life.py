@@ -260,7 +260,15 @@ async def test_everything_else_is_404(kit: Kit, method: str, path: str) -> None:
 async def test_paths_outside_the_base(kit: Kit) -> None:
     """The operations are below ``/oauth`` and nowhere else."""
     origin = kit.sandbox.base_url.removesuffix("/oauth")
-    for path in ("/", "/fast-api-keys", "/oauthfast-api-keys", "/OAUTH/fast-api-keys", "/0/oauth/userinfo"):
+    for path in (
+        "/",
+        "/fast-api-keys",
+        "/oauthfast-api-keys",
+        "/OAUTH/fast-api-keys",
+        "/0/oauth/userinfo",
+        "/0/",
+        "/0/privateBalance",
+    ):
         async with kit.session.get(origin + path) as response:
             assert response.status == 404
 
