@@ -4,14 +4,16 @@ FastKeyError
 ├── InvalidRequestError (ValueError)    mend the argument; nothing was sent
 ├── ClientClosedError (RuntimeError)    open a new client; nothing was sent
 ├── TokenUnavailableError               mend the token source; nothing was sent
+├── LeaseExpiredError                   the lease has no good key: see its health
 ├── TransportError                      the network failed: see `outcome`
 ├── UnknownOutcomeError                 it may have been carried out: look before doing it again
 ├── ResponseFormatError                 the answer could not be read: see `outcome`
 ├── OAuthError                          the OAuth server, or the callback, said no
 │   └── ReauthorizationRequiredError    have the user log in again: `cause` tells why
-├── StoreError                          the store of grants failed: mend it
+├── StoreError                          the store of grants or keys failed: mend it
 │   ├── StoreLockTimeoutError           somebody else holds its lock: try again
-│   └── StaleGrantError                 the store holds a newer grant: load that
+│   ├── StaleGrantError                 the store holds a newer grant: load that
+│   └── StaleRecordError                the store holds another record: load that
 └── ApiError                            Kraken said no, in words we may not know
     ├── AuthenticationError             get a new access token, or a new login
     ├── PermissionDeniedError           ask the user for the missing scope
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidArgumentsError",
     "InvalidRequestError",
     "KeyNotFoundError",
+    "LeaseExpiredError",
     "OAuthError",
     "Outcome",
     "PermissionDeniedError",
@@ -49,6 +52,7 @@ __all__ = [
     "ResponseFormatError",
     "ServiceUnavailableError",
     "StaleGrantError",
+    "StaleRecordError",
     "StoreError",
     "StoreLockTimeoutError",
     "TemporaryLockoutError",
@@ -162,6 +166,10 @@ class TokenUnavailableError(FastKeyError):
     """
 
 
+class LeaseExpiredError(FastKeyError):
+    """A lease has no good key: it was not entered, or could not renew its key in time. Its `health` says more."""
+
+
 class TransportError(FastKeyError):
     """The network failed.
 
@@ -234,7 +242,7 @@ class ReauthorizationRequiredError(OAuthError):
 
 
 class StoreError(FastKeyError):
-    """A store of grants could not be read or written, or holds what could not be a grant."""
+    """A store could not be read or written, or holds what could not be its own."""
 
 
 class StoreLockTimeoutError(StoreError):
@@ -243,6 +251,10 @@ class StoreLockTimeoutError(StoreError):
 
 class StaleGrantError(StoreError):
     """The store holds a newer grant than the one to be saved, which was not saved."""
+
+
+class StaleRecordError(StoreError):
+    """The store holds another record than the one that was changed, which was not saved: load that."""
 
 
 class ApiError(FastKeyError):

@@ -241,7 +241,7 @@ def _read_all(fd: int, path: Path) -> memoryview:
     while chunk := memoryview(os.read(fd, MAX_BYTES + 1)):
         content.write(chunk)
         if content.tell() > MAX_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_BYTES} bytes: no grant is; name another")
+            raise StoreError(f"{path} is larger than {MAX_BYTES} bytes: no record is; name another")
     return memoryview(content.getvalue())
 
 

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from kraken_fastkey._errors import InvalidRequestError, StoreError
+from kraken_fastkey._errors import InvalidRequestError, StoreError, StoreLockTimeoutError
 from kraken_fastkey._secret import SecretStr
+from kraken_fastkey.stores._disk import FileLock
+from kraken_fastkey.stores._keyring_backend import backend_fault, import_keyring, state_folder
+from kraken_fastkey.stores._locks import LOCK_TIMEOUT
 from kraken_fastkey.stores._records import Record, RecordStore
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 __all__ = [
+    "ENCRYPTION_VARIABLE",
     "EncryptedRecords",
+    "automatic_encryption_key",
     "encryption_key_fault",
     "encryption_key_from_environment",
     "encryption_key_from_keyring",
 ]
 
+ENCRYPTION_VARIABLE: Final = "KRAKEN_FASTKEY_ENCRYPTION_KEY"
+
 _KEY_BYTES: Final = 32
+_SECONDS_BETWEEN_TRIES: Final = 0.01
+
+_T = TypeVar("_T")
 
 
 class EncryptedRecords:
@@ -79,7 +92,7 @@ def encryption_key_fault(key: object) -> str | None:
     return None if good else "must be 32 bytes in URL-safe base64: have Fernet.generate_key() of cryptography make one"
 
 
-def encryption_key_from_environment(variable: str = "KRAKEN_FASTKEY_ENCRYPTION_KEY") -> SecretStr:
+def encryption_key_from_environment(variable: str = ENCRYPTION_VARIABLE) -> SecretStr:
     """Return the key that an environment variable holds, for a store's *encryption_key*.
 
     `python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"` makes one.
@@ -101,7 +114,8 @@ def encryption_key_from_keyring(service: str = "kraken-fastkey", name: str = "en
     """Return the key that the operating system's keyring holds, for a store's *encryption_key*.
 
     The first call on a machine makes one and puts it there. The keyring may ask the user to unlock it, and this
-    waits for that: call it before the event loop runs, or in a thread. It needs the extras `keyring` and `crypto`.
+    waits for that: call it before the event loop runs, or in a thread. Backends of the package keyrings.alt, which
+    keep secrets in clear, are refused. It needs the extras `keyring` and `crypto`.
 
     Args:
         service: The keyring's name for the program.
@@ -112,26 +126,83 @@ def encryption_key_from_keyring(service: str = "kraken-fastkey", name: str = "en
         ModuleNotFoundError: An extra is not installed.
     """
     try:
-        import keyring  # noqa: PLC0415  # an extra
-        from cryptography.fernet import Fernet  # noqa: PLC0415
+        keyring = import_keyring()
+        from cryptography.fernet import Fernet  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
         needed = "pip install 'kraken-fastkey[crypto,keyring]'"
         raise ModuleNotFoundError(f"it needs extras: {needed}", name=error.name) from None
-    failure = ""
-    key: SecretStr | None = None
-    try:
-        if keyring.get_password(service, name) is None:
-            keyring.set_password(service, name, Fernet.generate_key().decode())
-        # Read back: another process may have made one at the same time, and some backends forget.
-        key = SecretStr((keyring.get_password(service, name) or "").strip())
-    except Exception as error:  # noqa: BLE001  # whatever a backend raises may quote what it was given
-        failure = type(error).__name__
-    if failure:
-        raise StoreError(f"the keyring cannot be used ({failure}): unlock it, or take the key from elsewhere")
+    fault = _of_keyring(lambda: backend_fault(keyring.get_keyring()))
+    if fault:
+        raise StoreError(f"the keyring cannot be used: {fault}; or take the key from elsewhere")
+
+    def look() -> SecretStr | None:
+        found = keyring.get_password(service, name)
+        return None if found is None else SecretStr(found.strip())
+
+    key = _of_keyring(look)
+    if key is None:
+        with _first_use():  # whoever is later must not replace a key that is in use
+            if _of_keyring(look) is None:
+                _of_keyring(lambda: keyring.set_password(service, name, Fernet.generate_key().decode()))
+        key = _of_keyring(look)  # read back: some backends forget
     fault = encryption_key_fault(key)
     if key is None or fault:
         raise StoreError(f"what the keyring holds as {name!r} of {service!r} is no key: it {fault}")
     return key
+
+
+def automatic_encryption_key() -> SecretStr:
+    """Return the key that the environment holds, if its variable is set; else the one that the keyring holds.
+
+    Raises:
+        InvalidRequestError: There is none, or the variable holds something else.
+    """
+    if ENCRYPTION_VARIABLE in os.environ:
+        return encryption_key_from_environment()
+    try:
+        return encryption_key_from_keyring()
+    except (StoreError, ModuleNotFoundError) as error:
+        reason = str(error)
+    raise InvalidRequestError(
+        {
+            "encryption_key": f"none was given, {ENCRYPTION_VARIABLE} is not set, and the operating system's keyring "
+            f"has none ({reason}): set the variable, or mend the keyring; None keeps the secret in clear"
+        }
+    )
+
+
+def _of_keyring(work: Callable[[], _T]) -> _T:
+    """Have the keyring do something.
+
+    Raises:
+        StoreError: It failed.
+    """
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  # whatever a backend raises may quote what it was given
+        failure = type(error).__name__
+    raise StoreError(f"the keyring cannot be used ({failure}): unlock it, or take the key from elsewhere")
+
+
+@contextlib.contextmanager
+def _first_use() -> Iterator[None]:
+    """Have the lock of all processes that may make a key. It blocks.
+
+    Raises:
+        StoreError: It cannot be had.
+    """
+    lock = FileLock(state_folder() / "encryption-key.lock")
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while not lock.try_acquire():
+        if time.monotonic() >= deadline:
+            raise StoreLockTimeoutError(
+                f"another process is making the encryption key, and was so for {LOCK_TIMEOUT:g} s: try again"
+            )
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make_fernet(key: SecretStr) -> Fernet:

@@ -1,21 +1,24 @@
-"""FileGrantStore: a grant in a file that nobody else may read."""
+"""FileGrantStore and FileKeyStore: a grant, or a lease's key, in a file that nobody else may read."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import mask
 from kraken_fastkey.stores._disk import FileLock, read_file, replace_file
-from kraken_fastkey.stores._encryption import EncryptedRecords, encryption_key_fault
+from kraken_fastkey.stores._encryption import EncryptedRecords, automatic_encryption_key, encryption_key_fault
+from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import (
     LOCK_TIMEOUT,
     PolledLock,
@@ -26,8 +29,10 @@ from kraken_fastkey.stores._locks import (
 )
 from kraken_fastkey.stores._records import Record, RecordConflictError, RecordStore
 
-__all__ = ["FileGrantStore", "FileRecords", "file_lock"]
+__all__ = ["FileGrantStore", "FileKeyStore", "FileRecords", "file_lock"]
 
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
+_AUTO: Final = SecretStr("auto")
 _HEADER: Final = re.compile(rb"kraken-fastkey record 1, version ([1-9][0-9]{0,17}), sha256 ([0-9a-f]{64})\n")
 
 
@@ -39,12 +44,14 @@ class FileRecords:
 
     Args:
         path: The file, absolute.
+        content: What it keeps.
         lock_timeout: How long to wait for the lock, in seconds.
         runtime: Time, sleep and chance.
     """
 
-    def __init__(self, path: Path, lock_timeout: float, runtime: Runtime) -> None:
+    def __init__(self, path: Path, content: Content, lock_timeout: float, runtime: Runtime) -> None:
         self._path = path
+        self._content = content
         self._lock = file_lock(path.with_name(f"{path.name}.lock"), str(path), lock_timeout, runtime)
         self._writing = file_lock(path.with_name(f"{path.name}.writing"), str(path), lock_timeout, runtime)
 
@@ -60,7 +67,15 @@ class FileRecords:
 
     def _read(self) -> Record | None:
         content = read_file(self._path)
-        return None if content is None else _to_record(content, self._path)
+        if content is None:
+            return None
+        record = _to_record(content)
+        if record is None:
+            raise StoreError(
+                f"{self._path} holds no record of this library, or a damaged one: see whether the path is right; "
+                f"if so, delete it, and {self._content.remedy}"
+            )
+        return record
 
     def _swap(self, record: Record) -> None:
         stored = self._read()
@@ -111,17 +126,38 @@ def _digest(version: int, data: memoryview) -> bytes:
     return hashlib.sha256(b"%d\n%s" % (version, data)).hexdigest().encode("ascii")
 
 
-def _to_record(content: memoryview, path: Path) -> Record:
+def _to_record(content: memoryview) -> Record | None:
     header = _HEADER.match(content)
-    if header is not None and _digest(int(header[1]), content[header.end() :]) == header[2]:
-        return Record(bytes(content[header.end() :]), int(header[1]))
-    raise StoreError(
-        f"{path} holds no record of this library, or a damaged one: see whether the path is right; "
-        "if so, delete it, and have the user log in again"
-    )
+    if header is None or _digest(int(header[1]), content[header.end() :]) != header[2]:
+        return None
+    return Record(bytes(content[header.end() :]), int(header[1]))
 
 
-class FileGrantStore(RecordGrantStore):
+class _FileStore(RecordFace):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        encryption_key: str | SecretStr | None = None,
+        _runtime: Runtime = SYSTEM,
+    ) -> None:
+        # Masked at once: what fails below leaves a traceback, perhaps one with locals.
+        key = None if encryption_key is None else mask(encryption_key)
+        del encryption_key
+        check_store_arguments(
+            path=_path_fault(path),
+            lock_timeout=check_lock_timeout(lock_timeout),
+            encryption_key=None if key is None else encryption_key_fault(key),
+        )
+        file = Path(path).absolute()
+        records: RecordStore = FileRecords(file, self._content, lock_timeout, _runtime)
+        if isinstance(key, SecretStr):
+            records = EncryptedRecords(records, key, str(file))
+        super().__init__(records, str(file))
+
+
+class FileGrantStore(_FileStore, RecordGrantStore):
     """A grant in a file.
 
     The file has mode 600, in a folder of mode 700 that is made if it is missing. A file or folder that others can
@@ -148,27 +184,46 @@ class FileGrantStore(RecordGrantStore):
         ModuleNotFoundError: There is a key, but the extra is not installed.
     """
 
+
+class FileKeyStore(_FileStore, RecordKeyStore):
+    """A lease's key in a file, which is encrypted unless you say otherwise.
+
+    The file is kept as that of `FileGrantStore` is: private, replaced whole or not at all, with two empty files for
+    locks beside it.
+
+    Args:
+        path: The file. A relative path starts at what is now the working directory.
+        lock_timeout: How long to wait for a lock, in seconds; 0 or more.
+        encryption_key: Encrypt the content with this key: 32 bytes in URL-safe base64, as `Fernet.generate_key()`
+            of cryptography makes them. `"auto"` takes the one of the environment variable
+            `KRAKEN_FASTKEY_ENCRYPTION_KEY` if that is set, else the one that `encryption_key_from_keyring` keeps in
+            the operating system's keyring. The keyring may ask the user to unlock it, and this waits for that: then
+            make the store before the event loop runs, or in a thread. It needs the extra `crypto`, and `keyring` if
+            the keyring is to have the key. `None` keeps the key's secret in clear, and logs a warning.
+
+    Raises:
+        InvalidRequestError: An argument is wrong; or it is `"auto"`, and there is no key: the text says what to do.
+        ModuleNotFoundError: There is a key, but the extra `crypto` is not installed.
+    """
+
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
         lock_timeout: float = LOCK_TIMEOUT,
-        encryption_key: str | SecretStr | None = None,
+        encryption_key: str | SecretStr | None = "auto",
         _runtime: Runtime = SYSTEM,
     ) -> None:
         # Masked at once: what fails below leaves a traceback, perhaps one with locals.
-        key = None if encryption_key is None else mask(encryption_key)
+        key: Any = None if encryption_key is None else mask(encryption_key)
         del encryption_key
-        check_store_arguments(
-            path=_path_fault(path),
-            lock_timeout=check_lock_timeout(lock_timeout),
-            encryption_key=None if key is None else encryption_key_fault(key),
-        )
-        file = Path(path).absolute()
-        records: RecordStore = FileRecords(file, lock_timeout, _runtime)
-        if isinstance(key, SecretStr):
-            records = EncryptedRecords(records, key, str(file))
-        super().__init__(records, str(file))
+        if key == _AUTO:
+            # Before a key is made for a store that cannot be.
+            check_store_arguments(path=_path_fault(path), lock_timeout=check_lock_timeout(lock_timeout))
+            key = automatic_encryption_key()
+        super().__init__(path, lock_timeout=lock_timeout, encryption_key=key, _runtime=_runtime)
+        if key is None:
+            _LOGGER.warning("%s keeps the secret of a key in clear: give it an encryption_key", self._place)
 
 
 def _path_fault(path: object) -> str | None:

@@ -9,8 +9,8 @@ import attrs
 
 from kraken_fastkey._errors import StaleGrantError, StoreError
 from kraken_fastkey._grant import Grant, grant_from_bytes, grant_to_bytes
-from kraken_fastkey._secret import Unpicklable
-from kraken_fastkey.stores._records import Record, RecordConflictError, RecordStore
+from kraken_fastkey.stores._face import GRANT, RecordFace
+from kraken_fastkey.stores._records import Record, RecordConflictError
 
 __all__ = ["GrantStore", "RecordGrantStore"]
 
@@ -69,22 +69,10 @@ class GrantStore(Protocol):
         ...
 
 
-class RecordGrantStore(Unpicklable):
-    """A grant's face on a backend.
+class RecordGrantStore(RecordFace):
+    """A grant's face on a backend."""
 
-    Args:
-        records: The backend.
-        place: What it is, for errors and the repr.
-    """
-
-    _place = "(not made)"  # a traceback with locals shows what refuses its arguments
-
-    def __init__(self, records: RecordStore, place: str) -> None:
-        self._records = records
-        self._place = place
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._place}>"
+    _content = GRANT
 
     async def load(self) -> Grant | None:
         """Return the grant, or `None` if none was ever saved.
@@ -111,17 +99,6 @@ class RecordGrantStore(Unpicklable):
                 continue  # what is there now decides anew
             return saved
         raise StoreError(f"{self._place} was changed by others at each try: nothing was saved, try again")
-
-    def lock(self) -> AbstractAsyncContextManager[object]:
-        """Return a context manager that excludes other tasks and other processes while it is entered.
-
-        A task that has the lock must not take it again.
-
-        Raises:
-            StoreLockTimeoutError: On entry: it could not be had in time. Do not go on without it.
-            StoreError: On entry: the store cannot be locked.
-        """
-        return self._records.lock()
 
     def _to_grant(self, record: Record | None) -> Grant | None:
         return None if record is None else grant_from_bytes(record.data, self._place)

@@ -1,4 +1,4 @@
-"""KeyringGrantStore: a grant in the operating system's keyring."""
+"""KeyringGrantStore and KeyringKeyStore: a grant, or a lease's key, in the operating system's keyring."""
 
 from __future__ import annotations
 
@@ -6,37 +6,31 @@ import asyncio
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._file import file_lock
 from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._keyring_backend import NO_BACKEND, backend_fault, import_keyring, state_folder
+from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_name, check_store_arguments, in_thread
 from kraken_fastkey.stores._records import Record, RecordConflictError
 
-__all__ = ["KeyringGrantStore", "KeyringRecords"]
+__all__ = ["KeyringGrantStore", "KeyringKeyStore", "KeyringRecords"]
 
 _SERVICE: Final = "kraken-fastkey"
 _TEXT: Final = re.compile(r"kraken-fastkey record 1, version ([1-9][0-9]{0,17}) ([\x00-\xff]*)")
-_INSTEAD: Final = "on a server, use a FileGrantStore with an encryption_key"
-_NO_BACKEND: Final = (
-    "no keyring is there: on a desktop, install and unlock one (GNOME Keyring, KWallet, or what the keyring package "
-    f"lists); {_INSTEAD}"
-)
 # Credential Manager takes 2560 bytes, and a character has 2 of them.
 _WINDOWS_LIMIT: Final = 1280
-# Modules of the keyring package that keep nothing.
-_KEEP_NOTHING: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
-_PLAINTEXT: Final = "keyrings.alt"
 
 
 @attrs.frozen
@@ -57,6 +51,7 @@ class KeyringRecords:
         keyring: The package.
         service: The service.
         account: The account.
+        content: What it keeps.
         folder: Where the files for the locks are.
         place: What it is, for the errors.
         lock_timeout: How long to wait for a lock, in seconds.
@@ -70,6 +65,7 @@ class KeyringRecords:
         service: str,
         account: str,
         *,
+        content: Content,
         folder: Path,
         place: str,
         lock_timeout: float,
@@ -79,6 +75,8 @@ class KeyringRecords:
         self._keyring = keyring
         self._service = service
         self._account = account
+        self._content = content
+        self._instead = f"on a server, use a File{content.name}Store with an encryption_key"
         self._place = place
         self._allow_plaintext = allow_plaintext
         self._lock = file_lock(folder / f"{_digest(service, account)}.lock", place, lock_timeout, runtime)
@@ -103,7 +101,7 @@ class KeyringRecords:
         if reply.value is not None and record is None:
             raise StoreError(
                 f"{self._place} holds no record of this library, or a damaged one: see whether the service is right; "
-                "if so, delete it, and have the user log in again"
+                f"if so, delete it, and {self._content.remedy}"
             )
         return record
 
@@ -116,12 +114,14 @@ class KeyringRecords:
             size = len(_to_text(record))
             large = (
                 f" (the record has {size} characters; Windows takes {_WINDOWS_LIMIT}: if it is too large, use a "
-                "FileGrantStore with an encryption_key)"
+                f"File{self._content.name}Store with an encryption_key)"
             )
             raise StoreError(f"{self._place} cannot be written: {reply.fault}{large if size > _WINDOWS_LIMIT else ''}")
         # Some keyrings cut what is too long, or keep nothing; and the pair before this one is used up.
         if self._read() != record:
-            raise StoreError(f"{self._place} cannot be written: the keyring has not kept what it was given; {_INSTEAD}")
+            raise StoreError(
+                f"{self._place} cannot be written: the keyring has not kept what it was given; {self._instead}"
+            )
 
     def _get(self, backend: Any) -> Any:
         return backend.get_password(self._service, self._account)
@@ -133,29 +133,16 @@ class KeyringRecords:
         """Have a backend do something, which never raises: its exceptions may quote secrets, and its frames do."""
         try:
             backend = self._keyring.get_keyring()
-            fault = _backend_fault(backend, allow_plaintext=self._allow_plaintext)
-            return _Reply(fault=fault) if fault else _Reply(call(backend))
+            if fault := backend_fault(backend, allow_plaintext=self._allow_plaintext):
+                allow = "" if fault == NO_BACKEND else ", or allow it with allow_plaintext=True"
+                return _Reply(fault=f"{fault}{allow}; {self._instead}")
+            return _Reply(call(backend))
         except self._keyring.errors.NoKeyringError:
-            return _Reply(fault=_NO_BACKEND)
+            return _Reply(fault=f"{NO_BACKEND}; {self._instead}")
         except self._keyring.errors.KeyringLocked:
             return _Reply(fault="the keyring is locked: unlock it")
         except Exception as error:  # noqa: BLE001  # backends raise what their systems raise
             return _Reply(fault=f"the keyring failed ({type(error).__name__}): see whether it is there and unlocked")
-
-
-def _backend_fault(backend: Any, *, allow_plaintext: bool) -> str | None:
-    # A chain has others in it, and any of them may get the secret.
-    for one in [backend, *getattr(backend, "backends", ())]:
-        modules = {base.__module__ for base in type(one).__mro__}
-        if modules & _KEEP_NOTHING:
-            return _NO_BACKEND
-        if not allow_plaintext and any(f"{module}.".startswith(f"{_PLAINTEXT}.") for module in modules):
-            name = f"{type(one).__module__}.{type(one).__qualname__}"
-            return (
-                f"the keyring is {name}, of {_PLAINTEXT}, whose backends keep secrets in clear: name another in "
-                f"PYTHON_KEYRING_BACKEND, or allow it with allow_plaintext=True; {_INSTEAD}"
-            )
-    return None
 
 
 def _digest(*names: str) -> str:
@@ -172,7 +159,41 @@ def _to_record(text: object) -> Record | None:
     return None if found is None else Record(found[2].encode("latin-1"), int(found[1]))
 
 
-class KeyringGrantStore(RecordGrantStore):
+class _KeyringStore(RecordFace):
+    _suffix: ClassVar[str]  # so that what is kept for one service and account does not collide
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        service: str = _SERVICE,
+        lock_timeout: float = LOCK_TIMEOUT,
+        allow_plaintext: bool = False,
+        _runtime: Runtime = SYSTEM,
+    ) -> None:
+        check_store_arguments(
+            account=check_name(account),
+            service=check_name(service),
+            lock_timeout=check_lock_timeout(lock_timeout),
+            allow_plaintext=None if isinstance(allow_plaintext, bool) else "must be a bool",
+        )
+        service += self._suffix
+        place = f"the {self._content.noun} of {account!r} in the keyring's {service!r}"
+        records = KeyringRecords(
+            import_keyring(),
+            service,
+            account,
+            folder=state_folder(),
+            content=self._content,
+            place=place,
+            lock_timeout=lock_timeout,
+            allow_plaintext=allow_plaintext,
+            runtime=_runtime,
+        )
+        super().__init__(records, place)
+
+
+class KeyringGrantStore(_KeyringStore, RecordGrantStore):
     """A grant in the operating system's keyring: for programs on a user's desktop. It needs the extra `keyring`.
 
     The keyring is the one that the package keyring chooses: Credential Manager on Windows, Keychain on macOS, Secret
@@ -201,50 +222,27 @@ class KeyringGrantStore(RecordGrantStore):
         StoreError: The user has no folder for the locks.
     """
 
-    def __init__(
-        self,
-        account: str,
-        *,
-        service: str = _SERVICE,
-        lock_timeout: float = LOCK_TIMEOUT,
-        allow_plaintext: bool = False,
-        _runtime: Runtime = SYSTEM,
-    ) -> None:
-        check_store_arguments(
-            account=check_name(account),
-            service=check_name(service),
-            lock_timeout=check_lock_timeout(lock_timeout),
-            allow_plaintext=None if isinstance(allow_plaintext, bool) else "must be a bool",
-        )
-        place = f"the grant of {account!r} in the keyring's {service!r}"
-        records = KeyringRecords(
-            _import_keyring(),
-            service,
-            account,
-            folder=_state_folder(),
-            place=place,
-            lock_timeout=lock_timeout,
-            allow_plaintext=allow_plaintext,
-            runtime=_runtime,
-        )
-        super().__init__(records, place)
+    _suffix = ""
 
 
-def _import_keyring() -> ModuleType:
-    try:
-        import keyring  # noqa: PLC0415  # an extra
-        import keyring.errors  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[keyring]'", name=error.name) from None
-    return keyring
+class KeyringKeyStore(_KeyringStore, RecordKeyStore):
+    """A lease's key in the operating system's keyring: for programs on a user's desktop. It needs the extra `keyring`.
 
+    What `KeyringGrantStore` says of keyrings and locks holds here, too. A key's record has about 800 characters, of
+    1280 that Windows takes.
 
-def _state_folder() -> Path:
-    # The specification of XDG says that relative paths are not to be used.
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():
-        try:
-            state = Path.home() / ".local" / "state"
-        except RuntimeError:
-            raise StoreError("the user has no home for the locks of the keyring: set XDG_STATE_HOME") from None
-    return state / "kraken-fastkey"
+    Args:
+        account: Whose key it is, 1 to 256 characters: the keyring's user name. If an account has several leases, let
+            the lease be part of it.
+        service: The program's name, 1 to 256 characters. In the keyring, `/keys` follows it, so that a key and a
+            grant of one account do not mix.
+        lock_timeout: How long to wait for a lock, in seconds; 0 or more.
+        allow_plaintext: Keep the key even in a backend that keeps it in clear.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+        ModuleNotFoundError: The extra is not installed.
+        StoreError: The user has no folder for the locks.
+    """
+
+    _suffix = "/keys"

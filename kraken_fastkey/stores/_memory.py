@@ -1,4 +1,4 @@
-"""MemoryGrantStore: a grant that lasts as long as the process."""
+"""MemoryGrantStore and MemoryKeyStore: what lasts as long as the process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import threading
 from contextlib import AbstractAsyncContextManager
 
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.stores._face import RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, PolledLock, Release, check_lock_timeout, check_store_arguments
 from kraken_fastkey.stores._records import Record, RecordConflictError
 
-__all__ = ["MemoryGrantStore", "MemoryRecords"]
+__all__ = ["MemoryGrantStore", "MemoryKeyStore", "MemoryRecords"]
 
 _PLACE = "the store in memory"
 
@@ -48,7 +50,13 @@ class MemoryRecords:
         self._taken.release()
 
 
-class MemoryGrantStore(RecordGrantStore):
+class _MemoryStore(RecordFace):
+    def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT, _runtime: Runtime = SYSTEM) -> None:
+        check_store_arguments(lock_timeout=check_lock_timeout(lock_timeout))
+        super().__init__(MemoryRecords(lock_timeout, _runtime), _PLACE)
+
+
+class MemoryGrantStore(_MemoryStore, RecordGrantStore):
     """A grant in memory: for tests, and for programs that have the user log in at each start.
 
     Its lock excludes the tasks and threads of this process alone.
@@ -60,6 +68,15 @@ class MemoryGrantStore(RecordGrantStore):
         InvalidRequestError: *lock_timeout* is wrong.
     """
 
-    def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT, _runtime: Runtime = SYSTEM) -> None:
-        check_store_arguments(lock_timeout=check_lock_timeout(lock_timeout))
-        super().__init__(MemoryRecords(lock_timeout, _runtime), _PLACE)
+
+class MemoryKeyStore(_MemoryStore, RecordKeyStore):
+    """A lease's key in memory: after a crash nobody knows its secret, and it lives until its end.
+
+    Its lock excludes the tasks and threads of this process alone.
+
+    Args:
+        lock_timeout: How long to wait for the lock, in seconds; 0 or more.
+
+    Raises:
+        InvalidRequestError: *lock_timeout* is wrong.
+    """

@@ -1,4 +1,4 @@
-"""RedisGrantStore: a grant that programs on many machines share."""
+"""RedisGrantStore and RedisKeyStore: a grant, or a lease's key, that programs on many machines share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import attrs
 
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import (
     LOCK_TIMEOUT,
     PolledLock,
@@ -31,7 +33,7 @@ from kraken_fastkey.stores._records import Record, RecordConflictError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["LOCK_LIFE", "RedisGrantStore", "RedisRecords"]
+__all__ = ["LOCK_LIFE", "RedisGrantStore", "RedisKeyStore", "RedisRecords"]
 
 LOCK_LIFE: Final = 15.0
 
@@ -83,6 +85,7 @@ class RedisRecords:
     Args:
         redis: The client.
         account: Whose record it is.
+        content: What it keeps.
         place: What it is, for the errors.
         lock_timeout: How long to wait for the lock, in seconds.
         lock_life: After how many seconds the lock of a holder that died is free.
@@ -90,14 +93,22 @@ class RedisRecords:
     """
 
     def __init__(
-        self, redis: Redis, account: str, place: str, lock_timeout: float, lock_life: float, runtime: Runtime
+        self,
+        redis: Redis,
+        account: str,
+        content: Content,
+        place: str,
+        lock_timeout: float,
+        lock_life: float,
+        runtime: Runtime,
     ) -> None:
         self._redis: Any = redis  # some versions of it have no types here
+        self._content = content
         self._place = place
         self._life = lock_life
         name = hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()
-        self._key = f"kraken-fastkey:grant:{name}"
-        self._lock_key = f"kraken-fastkey:lock:{name}"
+        self._key = f"kraken-fastkey:{content.noun}:{name}"
+        self._lock_key = f"kraken-fastkey:{content.noun}:{name}:lock"
         self._lock = PolledLock(place, self._attempt, lock_timeout, runtime)
 
     async def read(self) -> Record | None:
@@ -114,7 +125,7 @@ class RedisRecords:
             del data, version  # they must not be in the traceback's locals
             raise StoreError(
                 f"{self._place} holds no record of this library, or a damaged one: delete the key {self._key}, "
-                "and have the user log in again"
+                f"and {self._content.remedy}"
             )
         return Record(data, int(version))
 
@@ -213,7 +224,27 @@ def _to_fault(error: Exception, key: str) -> str:
     return f"Redis failed ({type(error).__name__}): see to the server, and to the client's settings"
 
 
-class RedisGrantStore(RecordGrantStore):
+class _RedisStore(RecordFace):
+    def __init__(
+        self,
+        redis: Redis,
+        account: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        lock_life: float = LOCK_LIFE,
+        _runtime: Runtime = SYSTEM,
+    ) -> None:
+        check_store_arguments(
+            redis=_redis_fault(redis),
+            account=check_name(account),
+            lock_timeout=check_lock_timeout(lock_timeout),
+            lock_life=_life_fault(lock_life),
+        )
+        place = f"the {self._content.noun} of {account!r} in Redis"
+        super().__init__(RedisRecords(redis, account, self._content, place, lock_timeout, lock_life, _runtime), place)
+
+
+class RedisGrantStore(_RedisStore, RecordGrantStore):
     """A grant in Redis, for programs on many machines. It needs the extra `redis`.
 
     The tokens are in Redis in clear: let nobody else read that database, and use TLS.
@@ -243,23 +274,25 @@ class RedisGrantStore(RecordGrantStore):
         ModuleNotFoundError: The extra is not installed.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        account: str,
-        *,
-        lock_timeout: float = LOCK_TIMEOUT,
-        lock_life: float = LOCK_LIFE,
-        _runtime: Runtime = SYSTEM,
-    ) -> None:
-        check_store_arguments(
-            redis=_redis_fault(redis),
-            account=check_name(account),
-            lock_timeout=check_lock_timeout(lock_timeout),
-            lock_life=_life_fault(lock_life),
-        )
-        place = f"the grant of {account!r} in Redis"
-        super().__init__(RedisRecords(redis, account, place, lock_timeout, lock_life, _runtime), place)
+
+class RedisKeyStore(_RedisStore, RecordKeyStore):
+    """A lease's key in Redis, for programs on many machines. It needs the extra `redis`.
+
+    What `RedisGrantStore` says of Redis holds here, too: what is in it is in clear, and what survives a crash of the
+    server is up to the server. A key whose secret it has lost lives until its end, unless a lease finds and deletes
+    it.
+
+    Args:
+        redis: A `redis.asyncio.Redis`, however it decodes responses.
+        account: Whose key it is, 1 to 256 characters. Keys of different accounts never mix, nor do a key and a grant
+            of one account. If an account has several leases, let the lease be part of it.
+        lock_timeout: How long to wait for the lock, in seconds; 0 or more. Let it be longer than *lock_life*.
+        lock_life: After how many seconds the lock of a holder that died is free; 0.1 to 3600.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+        ModuleNotFoundError: The extra is not installed.
+    """
 
 
 def _redis_fault(redis: object) -> str | None:

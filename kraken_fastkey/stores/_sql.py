@@ -1,4 +1,4 @@
-"""SQLGrantStore: the grants of many accounts in a table of PostgreSQL or SQLite."""
+"""SQLGrantStore and SQLKeyStore: the grants, or the leased keys, of many accounts in a table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import attrs
 
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
+from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import (
     LOCK_TIMEOUT,
     PolledLock,
@@ -38,7 +40,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[sql]'", name=missing.name) from None
 
-__all__ = ["SQLGrantStore", "SQLRecords", "metadata"]
+__all__ = ["SQLGrantStore", "SQLKeyStore", "SQLRecords"]
 
 LEASE: Final = 15.0
 ANSWER_TIMEOUT: Final = 30.0
@@ -49,25 +51,47 @@ _NO_TABLE: Final = "42P01"
 
 _T = TypeVar("_T")
 
-metadata = sa.MetaData()
-"""The tables. `kraken_fastkey_locks` is used with SQLite alone."""
 
-# Plain types, so that what Alembic writes needs nothing of ours.
-_RECORDS: Final = sa.Table(
-    "kraken_fastkey_records",
-    metadata,
-    sa.Column("account", sa.String(_MAX_ACCOUNT), primary_key=True),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-)
-_LOCKS: Final = sa.Table(
-    "kraken_fastkey_locks",
-    metadata,
-    sa.Column("account", sa.String(_MAX_ACCOUNT), primary_key=True),
-    sa.Column("owner", sa.String(32), nullable=False),
-    sa.Column("expires_at", sa.Double, nullable=False),
-)
+@attrs.frozen
+class _Tables:
+    """The tables of one kind of store.
+
+    Attributes:
+        metadata: It has both, for who migrates a database.
+        records: The records.
+        locks: The locks, used with SQLite alone.
+    """
+
+    metadata: sa.MetaData
+    records: sa.Table
+    locks: sa.Table
+
+    @classmethod
+    def named(cls, records: str, locks: str) -> Self:
+        metadata = sa.MetaData()
+        # Plain types, so that what Alembic writes needs nothing of ours.
+        return cls(
+            metadata,
+            sa.Table(
+                records,
+                metadata,
+                sa.Column("account", sa.String(_MAX_ACCOUNT), primary_key=True),
+                sa.Column("version", sa.BigInteger, nullable=False),
+                sa.Column("data", sa.LargeBinary, nullable=False),
+                sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+            ),
+            sa.Table(
+                locks,
+                metadata,
+                sa.Column("account", sa.String(_MAX_ACCOUNT), primary_key=True),
+                sa.Column("owner", sa.String(32), nullable=False),
+                sa.Column("expires_at", sa.Double, nullable=False),
+            ),
+        )
+
+
+_GRANT_TABLES: Final = _Tables.named("kraken_fastkey_records", "kraken_fastkey_locks")
+_KEY_TABLES: Final = _Tables.named("kraken_fastkey_keys", "kraken_fastkey_key_locks")
 
 
 class _Unshown(sa.types.TypeDecorator[memoryview]):
@@ -107,6 +131,8 @@ class SQLRecords:
     Args:
         engine: Where the table is.
         account: The row.
+        tables: The tables.
+        content: What it keeps.
         place: What it is, for the errors.
         lock_timeout: How long to wait for the lock, in seconds.
         lease: With SQLite, how long the lock lasts if it is not renewed, in seconds.
@@ -114,12 +140,22 @@ class SQLRecords:
     """
 
     def __init__(
-        self, engine: AsyncEngine, account: str, place: str, lock_timeout: float, lease: float, runtime: Runtime
+        self,
+        engine: AsyncEngine,
+        account: str,
+        tables: _Tables,
+        content: Content,
+        place: str,
+        lock_timeout: float,
+        lease: float,
+        runtime: Runtime,
     ) -> None:
         self._postgresql = engine.dialect.name == "postgresql"
         # Whatever the engine does: in AUTOCOMMIT the lock would be free at once, above READ COMMITTED saves would fail.
         self._engine = engine.execution_options(isolation_level="READ COMMITTED") if self._postgresql else engine
         self._account = account
+        self._tables = tables
+        self._content = content
         self._place = place
         self._lease = lease
         self._runtime = runtime
@@ -132,7 +168,7 @@ class SQLRecords:
         version, data = row
         if type(version) is not int or version < 1 or data is None:
             raise StoreError(
-                f"{self._place} holds no record of this library: delete the row, and have the user log in again"
+                f"{self._place} holds no record of this library: delete the row, and {self._content.remedy}"
             )
         return Record(bytes(data), version)
 
@@ -153,8 +189,9 @@ class SQLRecords:
         await self._run("given a table", self._create_table)
 
     async def _read(self) -> tuple[Any, Any] | None:
-        statement = sa.select(_RECORDS.c.version, sa.type_coerce(_RECORDS.c.data, _Unshown())).where(
-            _RECORDS.c.account == self._account
+        columns = self._tables.records.c
+        statement = sa.select(columns.version, sa.type_coerce(columns.data, _Unshown())).where(
+            columns.account == self._account
         )
         async with self._engine.connect() as connection:
             row = (await connection.execute(statement)).first()
@@ -167,28 +204,31 @@ class SQLRecords:
             return result.rowcount
 
     async def _create_table(self) -> None:
+        records, locks = self._tables.records, self._tables.locks
         async with self._engine.begin() as connection:
             if self._postgresql:
                 # IF NOT EXISTS fails where two do it at once.
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_to_key(_RECORDS.name))))
-            for table in (_RECORDS,) if self._postgresql else (_RECORDS, _LOCKS):
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_to_key(records.name))))
+            for table in (records,) if self._postgresql else (records, locks):
                 await connection.execute(CreateTable(table, if_not_exists=True))
 
     def _insert(self, record: Record) -> UpdateBase:
+        records = self._tables.records
         values = {"account": self._account} | _to_values(record)
         if self._postgresql:
-            return postgresql.insert(_RECORDS).values(values).on_conflict_do_nothing()
-        return sqlite.insert(_RECORDS).values(values).on_conflict_do_nothing()
+            return postgresql.insert(records).values(values).on_conflict_do_nothing()
+        return sqlite.insert(records).values(values).on_conflict_do_nothing()
 
     def _update(self, record: Record) -> UpdateBase:
-        of_predecessor = (_RECORDS.c.account == self._account, _RECORDS.c.version == record.version - 1)
-        return sa.update(_RECORDS).where(*of_predecessor).values(_to_values(record))
+        records = self._tables.records
+        of_predecessor = (records.c.account == self._account, records.c.version == record.version - 1)
+        return sa.update(records).where(*of_predecessor).values(_to_values(record))
 
     async def _attempt(self) -> Release | None:
         lock: _Lock = (
-            _AdvisoryLock(self._engine, _to_key(_RECORDS.name, self._account))
+            _AdvisoryLock(self._engine, _to_key(self._tables.records.name, self._account))
             if self._postgresql
-            else _RowLock(self._execute, self._account, self._lease, self._runtime)
+            else _RowLock(self._execute, self._tables.locks, self._account, self._lease, self._runtime)
         )
         try:
             got = await self._run("locked", lock.take)
@@ -267,29 +307,36 @@ class _RowLock:
 
     Args:
         execute: Executes a statement, and returns how many rows it changed.
+        locks: The table.
         account: The row.
         lease: How long the lock lasts if it is not renewed, in seconds.
         runtime: Time and sleep. All processes on the file must have the same time.
     """
 
     def __init__(
-        self, execute: Callable[[UpdateBase], Awaitable[int]], account: str, lease: float, runtime: Runtime
+        self,
+        execute: Callable[[UpdateBase], Awaitable[int]],
+        locks: sa.Table,
+        account: str,
+        lease: float,
+        runtime: Runtime,
     ) -> None:
         self._execute = execute
+        self._locks = locks
         self._account = account
         self._lease = lease
         self._runtime = runtime
         self._owner = secrets.token_hex(16)
-        self._own = (_LOCKS.c.account == account, _LOCKS.c.owner == self._owner)
+        self._own = (locks.c.account == account, locks.c.owner == self._owner)
         self._renewal: asyncio.Task[None] | None = None
 
     async def take(self) -> bool:
         now = self._runtime.time()
         mine = {"owner": self._owner, "expires_at": now + self._lease}
         statement = (
-            sqlite.insert(_LOCKS)
+            sqlite.insert(self._locks)
             .values({"account": self._account} | mine)
-            .on_conflict_do_update(index_elements=["account"], set_=mine, where=_LOCKS.c.expires_at <= now)
+            .on_conflict_do_update(index_elements=["account"], set_=mine, where=self._locks.c.expires_at <= now)
         )
         if await self._execute(statement) != 1:
             return False
@@ -300,13 +347,13 @@ class _RowLock:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
-        await self._execute(sa.delete(_LOCKS).where(*self._own))
+        await self._execute(sa.delete(self._locks).where(*self._own))
 
     async def _renew(self) -> None:
         while True:
             await self._runtime.sleep(self._lease / 3)
             # If it fails, there is another time before the lock expires.
-            statement = sa.update(_LOCKS).where(*self._own).values(expires_at=self._runtime.time() + self._lease)
+            statement = sa.update(self._locks).where(*self._own).values(expires_at=self._runtime.time() + self._lease)
             await finish(asyncio.create_task(_outcome(functools.partial(self._execute, statement))))
 
 
@@ -365,7 +412,37 @@ def _most_locks(pool: Pool) -> float:
     return math.inf
 
 
-class SQLGrantStore(RecordGrantStore):
+class _SQLStore(RecordFace):
+    _tables: ClassVar[_Tables]
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        account: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        _lease: float = LEASE,
+        _runtime: Runtime = SYSTEM,
+    ) -> None:
+        check_store_arguments(
+            engine=_engine_fault(engine, self._content),
+            account=_account_fault(account),
+            lock_timeout=check_lock_timeout(lock_timeout),
+        )
+        place = f"account {account!r} in {self._tables.records.name}"
+        self._sql = SQLRecords(engine, account, self._tables, self._content, place, lock_timeout, _lease, _runtime)
+        super().__init__(self._sql, place)
+
+    async def create_table(self) -> None:
+        """Make the table, if it is not there, for all accounts. Any number of processes may do so at once.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        await self._sql.create_table()
+
+
+class SQLGrantStore(_SQLStore, RecordGrantStore):
     """One account's grant in a database, beside those of other accounts: for a service with many users.
 
     Any number of tasks and processes may share an account; two accounts never mix. The table,
@@ -396,40 +473,38 @@ class SQLGrantStore(RecordGrantStore):
         InvalidRequestError: An argument is wrong.
     """
 
-    metadata: ClassVar[sa.MetaData] = metadata
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        account: str,
-        *,
-        lock_timeout: float = LOCK_TIMEOUT,
-        _lease: float = LEASE,
-        _runtime: Runtime = SYSTEM,
-    ) -> None:
-        check_store_arguments(
-            engine=_engine_fault(engine), account=_account_fault(account), lock_timeout=check_lock_timeout(lock_timeout)
-        )
-        place = f"account {account!r} in {_RECORDS.name}"
-        self._sql = SQLRecords(engine, account, place, lock_timeout, _lease, _runtime)
-        super().__init__(self._sql, place)
-
-    async def create_table(self) -> None:
-        """Make the table, if it is not there, for all accounts. Any number of processes may do so at once.
-
-        Raises:
-            StoreError: It cannot be made.
-        """
-        await self._sql.create_table()
+    _tables = _GRANT_TABLES
+    metadata: ClassVar[sa.MetaData] = _GRANT_TABLES.metadata
 
 
-def _engine_fault(engine: object) -> str | None:
+class SQLKeyStore(_SQLStore, RecordKeyStore):
+    """One account's leased key in a database, beside those of other accounts: for a service with many users.
+
+    It is as `SQLGrantStore` is, with tables of its own, so that both may have the same engine and account:
+    `kraken_fastkey_keys`, and `kraken_fastkey_key_locks` with SQLite. The key's secret is in the table in clear.
+
+    Args:
+        engine: An engine for PostgreSQL or SQLite, with any asyncio driver that SQLAlchemy has. It stays yours:
+            dispose of it when no store needs it any more.
+        account: Whose key it is: 1 to 255 characters, any but NUL. If an account has several leases, let the lease
+            be part of it.
+        lock_timeout: How long to wait for the lock, in seconds; 0 or more.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+    """
+
+    _tables = _KEY_TABLES
+    metadata: ClassVar[sa.MetaData] = _KEY_TABLES.metadata
+
+
+def _engine_fault(engine: object, content: Content) -> str | None:
     if not isinstance(engine, AsyncEngine):
         return f"must be an AsyncEngine of SQLAlchemy, not {type(engine).__name__}"
     if engine.dialect.name not in {"postgresql", "sqlite"}:
         return f"must be one for PostgreSQL or SQLite, not {engine.dialect.name}"
     if isinstance(engine.pool, StaticPool):
-        return "must have more than one connection: give SQLite a file, or use MemoryGrantStore"
+        return f"must have more than one connection: give SQLite a file, or use Memory{content.name}Store"
     return None
 
 

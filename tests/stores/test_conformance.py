@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from cryptography.fernet import Fernet
 
-from kraken_fastkey.stores import FileGrantStore, MemoryGrantStore, _disk
-from kraken_fastkey.testing import GrantStoreConformance, MakeGrantStore
+from kraken_fastkey.stores import FileGrantStore, FileKeyStore, MemoryGrantStore, MemoryKeyStore, _disk
+from kraken_fastkey.testing import GrantStoreConformance, KeyStoreConformance, MakeGrantStore, MakeKeyStore
+
+_T = TypeVar("_T")
+
+
+def _one_of(make: Callable[..., _T]) -> Callable[..., _T]:
+    """Return what makes a store when it is called first, and returns that one from then on."""
+    made: list[_T] = []
+
+    def one(*, lock_timeout: float = 30.0) -> _T:
+        if not made:
+            made.append(make(lock_timeout=lock_timeout))
+        return made[0]
+
+    return one
 
 
 class TestMemoryGrantStore(GrantStoreConformance):
@@ -18,14 +33,7 @@ class TestMemoryGrantStore(GrantStoreConformance):
     @pytest.fixture
     def make_store(self) -> MakeGrantStore:
         """Return the one store that has the place."""
-        stores: list[MemoryGrantStore] = []
-
-        def make(*, lock_timeout: float = 30.0) -> MemoryGrantStore:
-            if not stores:
-                stores.append(MemoryGrantStore(lock_timeout=lock_timeout))
-            return stores[0]
-
-        return make
+        return _one_of(MemoryGrantStore)
 
 
 class TestFileGrantStore(GrantStoreConformance):
@@ -54,5 +62,28 @@ class TestFileGrantStoreWithoutOwners(GrantStoreConformance):
 
         def make(**options: Any) -> FileGrantStore:
             return FileGrantStore(tmp_path / "open" / "made" / "grant", **options)
+
+        return make
+
+
+class TestMemoryKeyStore(KeyStoreConformance):
+    """MemoryKeyStore keeps the rules."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeKeyStore:
+        """Return the one store that has the place."""
+        return _one_of(MemoryKeyStore)
+
+
+class TestFileKeyStore(KeyStoreConformance):
+    """FileKeyStore keeps the rules, in clear and encrypted."""
+
+    @pytest.fixture(params=["plain", "encrypted"])
+    def make_store(self, tmp_path: Path, request: pytest.FixtureRequest) -> MakeKeyStore:
+        """Return what makes stores of one file."""
+        key = Fernet.generate_key().decode() if request.param == "encrypted" else None
+
+        def make(**options: Any) -> FileKeyStore:
+            return FileKeyStore(tmp_path / "new" / "key", encryption_key=key, **options)
 
         return make

@@ -37,7 +37,8 @@ class Ring(KeyringBackend):
 
 
 @pytest.fixture(name="ring")
-def _ring() -> Iterator[Ring]:
+def _ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ring]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = keyring.get_keyring()
     ring = Ring()
     keyring.set_keyring(ring)

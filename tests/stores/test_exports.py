@@ -14,6 +14,7 @@ from kraken_fastkey import stores
     ("name", "package", "extra"),
     [
         ("SQLGrantStore", "sqlalchemy", "sql"),
+        ("SQLKeyStore", "sqlalchemy", "sql"),
     ],
 )
 def test_a_store_of_an_extra_says_which(name: str, package: str, extra: str) -> None:

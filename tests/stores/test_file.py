@@ -209,7 +209,7 @@ async def test_file_that_is_too_large_is_refused(path: Path) -> None:
     path.touch(0o600)
     os.truncate(path, 10**12)
     error = await _refused(path)
-    assert f"{path} is larger than {MAX_BYTES} bytes: no grant is; name another" == str(error)
+    assert f"{path} is larger than {MAX_BYTES} bytes: no record is; name another" == str(error)
     other = FileGrantStore(path.with_name("other"))
     with pytest.raises(StoreError, match="other cannot be written: [0-9]+ bytes are more than"):
         await other.save(Grant("a" * MAX_BYTES))

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,15 +25,17 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
 from keyring.errors import KeyringLocked, NoKeyringError, PasswordSetError
-from strategies import leaks, package_locals, shown_by
+from strategies import NOW, answer, create_call, created, leaks, package_locals, shown_by
 from support import everything_shown
 
 from kraken_fastkey import InvalidRequestError, StaleGrantError, StoreError, StoreLockTimeoutError
 from kraken_fastkey._grant import Grant, grant_to_bytes
-from kraken_fastkey.stores import GrantStore, _keyring as keyring_module
+from kraken_fastkey._lease_record import LeaseRecord
+from kraken_fastkey._wire import Success, read_answer
+from kraken_fastkey.stores import GrantStore, KeyringKeyStore, KeyStore, _keyring as keyring_module
 from kraken_fastkey.stores._keyring import KeyringGrantStore
 from kraken_fastkey.stores._records import Record, RecordConflictError
-from kraken_fastkey.testing import GrantStoreConformance, MakeGrantStore
+from kraken_fastkey.testing import GrantStoreConformance, KeyStoreConformance, MakeGrantStore, MakeKeyStore
 
 ACCOUNT = "AA11 N84G"
 SECRET = "hush-hush-hush-hush"
@@ -119,6 +122,45 @@ class TestKeyringGrantStore(GrantStoreConformance):
             return KeyringGrantStore(ACCOUNT, lock_timeout=lock_timeout)
 
         return make
+
+
+class TestKeyringKeyStore(KeyStoreConformance):
+    """KeyringKeyStore keeps the rules."""
+
+    @pytest.fixture
+    def make_store(self, backend: MemoryKeyring) -> MakeKeyStore:
+        """Return what makes stores of one account."""
+        assert {} == backend.passwords
+
+        def make(*, lock_timeout: float = 30.0) -> KeyStore:
+            return KeyringKeyStore(ACCOUNT, lock_timeout=lock_timeout)
+
+        return make
+
+
+async def test_key_and_grant_of_an_account_do_not_meet(backend: MemoryKeyring) -> None:
+    """One account's key and grant, and their locks, are in places of their own; each error names its own."""
+    grants, keys = KeyringGrantStore(ACCOUNT, lock_timeout=0), KeyringKeyStore(ACCOUNT, lock_timeout=0)
+    async with grants.lock(), keys.lock():
+        grant, lease = await grants.save(GRANT), await keys.save(LeaseRecord(owner="00c0de"))
+    assert (grant, lease) == (await grants.load(), await keys.load())
+    assert {("kraken-fastkey", ACCOUNT), ("kraken-fastkey/keys", ACCOUNT)} == set(backend.passwords)
+    assert "<KeyringKeyStore the key of 'AA11 N84G' in the keyring's 'kraken-fastkey/keys'>" == repr(keys)
+    backend.passwords["kraken-fastkey/keys", ACCOUNT] = "something else"
+    with pytest.raises(StoreError, match="delete it, and delete the keys of the lease"):
+        await keys.load()
+
+
+async def test_key_fits_into_the_keyring_of_windows(backend: MemoryKeyring) -> None:
+    """A key with all that Kraken says of it, its predecessor and its holders have room there."""
+    key = read_answer(create_call(), answer({"result": created(), "error": []}), NOW)
+    assert isinstance(key, Success)
+    moments = {f"lease-00c0de-{'0' * 12}": datetime.now(UTC)}
+    await KeyringKeyStore(ACCOUNT).save(
+        LeaseRecord(owner="00c0de", current=key.value, retired=moments, holders={"0" * 12: datetime.now(UTC)})
+    )
+    (text,) = backend.passwords.values()
+    assert len(text) <= keyring_module._WINDOWS_LIMIT
 
 
 def _raising(error: BaseException) -> Callable[..., None]:

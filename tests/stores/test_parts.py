@@ -16,6 +16,7 @@ from kraken_fastkey import StoreError
 from kraken_fastkey._grant import Grant
 from kraken_fastkey._runtime import SYSTEM
 from kraken_fastkey.stores import GrantStore, MemoryGrantStore
+from kraken_fastkey.stores._face import GRANT
 from kraken_fastkey.stores._file import FileRecords
 from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._locks import finish, in_thread
@@ -45,7 +46,7 @@ def test_record_does_not_show_its_data() -> None:
 async def test_record_of_another_version_is_refused(tmp_path: Path, kind: str) -> None:
     """Only the next version is stored."""
     records: RecordStore = (
-        MemoryRecords(0, SYSTEM) if kind == "memory" else FileRecords(tmp_path / "new" / "file", 0, SYSTEM)
+        MemoryRecords(0, SYSTEM) if kind == "memory" else FileRecords(tmp_path / "new" / "file", GRANT, 0, SYSTEM)
     )
     assert None is await records.read()
     for version in (1, 2):
@@ -118,7 +119,7 @@ import sys
 EXTRAS = {"cryptography", "keyring", "redis", "sqlalchemy", "pytest"}
 sys.modules.update(dict.fromkeys(EXTRAS))  # None: an import of these raises
 import kraken_fastkey.stores
-names = set(kraken_fastkey.stores.__all__) - {"SQLGrantStore"}  # which is made of SQLAlchemy
+names = set(kraken_fastkey.stores.__all__) - {"SQLGrantStore", "SQLKeyStore"}  # which are made of SQLAlchemy
 print(all(hasattr(kraken_fastkey.stores, name) for name in names))
 print(sorted(kraken_fastkey.stores.__all__) == list(kraken_fastkey.stores.__all__))
 """

@@ -24,11 +24,13 @@ from support import everything_shown, missing
 
 from kraken_fastkey import InvalidRequestError, StaleGrantError, StoreError, StoreLockTimeoutError
 from kraken_fastkey._grant import Grant
+from kraken_fastkey._lease_record import LeaseRecord
 from kraken_fastkey._runtime import SYSTEM
-from kraken_fastkey.stores import GrantStore
+from kraken_fastkey.stores import GrantStore, KeyStore, RedisKeyStore
+from kraken_fastkey.stores._face import GRANT as GRANT_CONTENT
 from kraken_fastkey.stores._records import Record, RecordConflictError
 from kraken_fastkey.stores._redis import RedisGrantStore, RedisRecords
-from kraken_fastkey.testing import GrantStoreConformance, MakeGrantStore
+from kraken_fastkey.testing import GrantStoreConformance, KeyStoreConformance, MakeGrantStore, MakeKeyStore
 
 KIT = Path(__file__).with_name("redis_kit.py")
 PROCESSES = 8
@@ -84,6 +86,33 @@ class TestRedisGrantStore(GrantStoreConformance):
         return make
 
 
+class TestRedisKeyStore(KeyStoreConformance):
+    """RedisKeyStore keeps the rules, whether the client decodes responses or not."""
+
+    @pytest.fixture
+    def make_store(self, redis: Any) -> MakeKeyStore:
+        """Return what makes stores of one account."""
+
+        def make(*, lock_timeout: float = 30.0) -> KeyStore:
+            return RedisKeyStore(redis, ACCOUNT, lock_timeout=lock_timeout)
+
+        return make
+
+
+async def test_key_and_grant_of_an_account_do_not_meet(plain: Any) -> None:
+    """One account's key and grant, and their locks, are in places of their own; each error names its own."""
+    grants, keys = RedisGrantStore(plain, ACCOUNT, lock_timeout=0), RedisKeyStore(plain, ACCOUNT, lock_timeout=0)
+    async with grants.lock(), keys.lock():
+        grant, lease = await grants.save(GRANT), await keys.save(LeaseRecord(owner="00c0de"))
+        assert 4 == await plain.dbsize()
+    assert (grant, lease) == (await grants.load(), await keys.load())
+    assert f"<RedisKeyStore the key of {ACCOUNT!r} in Redis>" == repr(keys)
+    (place,) = await plain.keys("kraken-fastkey:key:*")
+    await plain.hdel(place, "data")
+    with pytest.raises(StoreError, match="and delete the keys of the lease, which list_keys.. shows"):
+        await keys.load()
+
+
 def _keys(store: RedisGrantStore) -> tuple[str, str]:
     records = store._records
     assert isinstance(records, RedisRecords)
@@ -118,7 +147,7 @@ async def test_encoding_of_the_client_makes_no_difference(server: RedisServer, p
 
 async def test_any_bytes_come_back(redis: Any) -> None:
     """A record is opaque: bytes that are no text come back as well."""
-    records = RedisRecords(redis, ACCOUNT, "the place", 0, 15, SYSTEM)
+    records = RedisRecords(redis, ACCOUNT, GRANT_CONTENT, "the place", 0, 15, SYSTEM)
     record = Record(bytes(range(256)), 1)
     await records.swap(record)
     assert record == await records.read()

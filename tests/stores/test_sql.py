@@ -19,13 +19,14 @@ import sql_kit
 import sqlalchemy as sa
 from sql_kit import PASSWORD, PostgresServer, postgres_server
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 from support import TOKEN, FakeTime, assert_clean
 
 from kraken_fastkey import InvalidRequestError, StaleGrantError, StoreError, StoreLockTimeoutError
 from kraken_fastkey._grant import Grant
-from kraken_fastkey.stores._sql import SQLGrantStore
-from kraken_fastkey.testing import GrantStoreConformance, MakeGrantStore
+from kraken_fastkey._lease_record import LeaseRecord
+from kraken_fastkey.stores._sql import SQLGrantStore, SQLKeyStore
+from kraken_fastkey.testing import GrantStoreConformance, KeyStoreConformance, MakeGrantStore, MakeKeyStore
 
 PROCESSES = 8
 TIMES = 25
@@ -66,6 +67,7 @@ async def _make_engine(url: str) -> AsyncIterator[Callable[..., AsyncEngine]]:
     if url.startswith("postgresql"):
         async with make(poolclass=NullPool).begin() as connection:
             await connection.run_sync(SQLGrantStore.metadata.drop_all)
+            await connection.run_sync(SQLKeyStore.metadata.drop_all)
     yield make
     lost = [engine.pool.status() for engine in engines if getattr(engine.pool, "checkedout", int)()]
     for engine in engines:
@@ -100,6 +102,36 @@ class TestConformance(GrantStoreConformance):
             return SQLGrantStore(engine, "conformance", **options)
 
         return make
+
+
+class TestKeyConformance(KeyStoreConformance):
+    """SQLKeyStore keeps the rules."""
+
+    @pytest.fixture
+    async def make_store(self, engine: AsyncEngine) -> MakeKeyStore:
+        """Return what makes stores of one row."""
+        await SQLKeyStore(engine, "-").create_table()
+
+        def make(**options: Any) -> SQLKeyStore:
+            return SQLKeyStore(engine, "conformance", **options)
+
+        return make
+
+
+async def test_key_and_grant_of_an_account_do_not_meet(engine: AsyncEngine) -> None:
+    """One account's key and grant, and their locks, are in tables of their own; each error names its own."""
+    grants, keys = SQLGrantStore(engine, "a", lock_timeout=0), SQLKeyStore(engine, "a", lock_timeout=0)
+    with pytest.raises(StoreError, match="no table for it: call create_table"):
+        await keys.load()
+    await keys.create_table()
+    async with grants.lock(), keys.lock():
+        grant, lease = await grants.save(Grant("access")), await keys.save(LeaseRecord(owner="00c0de"))
+    assert (grant, lease) == (await grants.load(), await keys.load())
+    assert "<SQLKeyStore account 'a' in kraken_fastkey_keys>" == repr(keys)
+    await _execute(engine, "UPDATE kraken_fastkey_keys SET version = 0")
+    await _refused(keys.load, "delete the row, and delete the keys of the lease, which list_keys.. shows")
+    with pytest.raises(InvalidRequestError, match="or use MemoryKeyStore"):
+        SQLKeyStore(create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool), "a")
 
 
 def _child(*arguments: object) -> subprocess.Popen[str]:

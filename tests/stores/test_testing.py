@@ -13,8 +13,8 @@ HEAD = """
 import asyncio, contextlib
 import attrs, pytest
 from kraken_fastkey import StaleGrantError, StoreError, StoreLockTimeoutError
-from kraken_fastkey.stores import MemoryGrantStore
-from kraken_fastkey.testing import GrantStoreConformance
+from kraken_fastkey.stores import MemoryGrantStore, MemoryKeyStore
+from kraken_fastkey.testing import GrantStoreConformance, KeyStoreConformance
 
 @pytest.fixture
 def anyio_backend():
@@ -25,7 +25,7 @@ USE = """
 {store}
 
 @pytest.mark.{mark}
-class {name}(GrantStoreConformance):
+class {name}({suite}):
     @pytest.fixture
     def make_store(self, MyStore=MyStore):
         stores = []
@@ -36,7 +36,7 @@ class {name}(GrantStoreConformance):
         return make
 """
 
-GOOD = "MyStore = MemoryGrantStore"
+GOOD = {"TestMyGrantStore": "MyStore = MemoryGrantStore", "TestMyKeyStore": "MyStore = MemoryKeyStore"}
 BROKEN = {
     "TestTakesOlderGrants": (
         """
@@ -107,12 +107,67 @@ class MyStore(MemoryGrantStore):
 """,
         {"test_unknown_fields_survive", "test_grant_comes_back_whole"},
     ),
+    "TestTakesAnyKey": (
+        """
+class MyStore(MemoryKeyStore):
+    record = None
+    async def save(self, record):
+        self.record = attrs.evolve(record, generation=record.generation + 1)
+        return self.record
+    async def load(self):
+        return self.record
+""",
+        {"test_other_generation_is_refused", "test_one_of_many_is_saved", "test_no_change_is_lost_in_a_race"},
+    ),
+    "TestLooksThenSavesAKey": (
+        """
+class MyStore(MemoryKeyStore):
+    async def save(self, record):
+        for _ in range(3):
+            try:
+                return await super().save(record)
+            except StoreError:
+                stored = await self.load()
+                record = attrs.evolve(record, generation=stored.generation if stored else 0)
+""",
+        {"test_no_change_is_lost_in_a_race", "test_other_generation_is_refused"},
+    ),
+    "TestHasNoLockForKeys": (
+        """
+class MyStore(MemoryKeyStore):
+    def lock(self):
+        return contextlib.AsyncExitStack()
+""",
+        {"test_lock_excludes_other_tasks", "test_lock_that_is_not_had_in_time_raises"},
+    ),
+    "TestShowsSecretsOfKeys": (
+        """
+class MyStore(MemoryKeyStore):
+    async def save(self, record):
+        self.secret = record.current and record.current.secret.get_secret_value()
+        return await super().save(record)
+""",
+        {"test_nothing_shows_a_secret"},
+    ),
+    "TestDropsFieldsOfKeys": (
+        """
+class MyStore(MemoryKeyStore):
+    async def load(self):
+        record = await super().load()
+        return record and attrs.evolve(record, unknown={}, retired={})
+""",
+        {"test_record_comes_back_whole"},
+    ),
 }
 
 
 def _run(folder: Path, mark: str, stores: dict[str, str]) -> tuple[int, set[tuple[str, str]]]:
     """Run the suite as a user would, and return how many tests passed, and which failed, by class and name."""
-    uses = [USE.format(name=name, store=store, mark=mark) for name, store in stores.items()]
+    suites = {
+        name: "KeyStoreConformance" if "MemoryKeyStore" in store else "GrantStoreConformance"
+        for name, store in stores.items()
+    }
+    uses = [USE.format(name=name, store=store, mark=mark, suite=suites[name]) for name, store in stores.items()]
     (folder / "test_mine.py").write_text(HEAD + "".join(uses), encoding="utf-8")
     options = ["-p", "no:asyncio"] if mark == "anyio" else ["-o", "asyncio_default_fixture_loop_scope=function"]
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", *options, "-W", "error", "."]
@@ -124,11 +179,11 @@ def _run(folder: Path, mark: str, stores: dict[str, str]) -> tuple[int, set[tupl
 
 @pytest.mark.parametrize("mark", ["asyncio", "anyio"])
 def test_good_store_passes(tmp_path: Path, mark: str) -> None:
-    """A good store passes all of it, under pytest-asyncio's strict mode and under anyio's plugin."""
+    """Good stores pass all of it, under pytest-asyncio's strict mode and under anyio's plugin."""
     pytest.importorskip("anyio" if mark == "anyio" else "pytest_asyncio")
-    passed, failed = _run(tmp_path, mark, {"TestMyStore": GOOD})
+    passed, failed = _run(tmp_path, mark, GOOD)
     assert set() == failed
-    assert passed > 80
+    assert passed > 160
 
 
 def test_broken_stores_fail(tmp_path: Path) -> None:
