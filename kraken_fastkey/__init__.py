@@ -3,8 +3,10 @@
 Everything that is public is here, in `kraken_fastkey.stores`, `kraken_fastkey.sandbox` and `kraken_fastkey.testing`.
 """
 
+from kraken_fastkey._adapters import attach_ccxt, attach_kraken_sdk
 from kraken_fastkey._client import DEFAULT_BASE_URL, FastKeyClient
 from kraken_fastkey._client_secret import decrypt_client_secret
+from kraken_fastkey._env_file import attach_env_file, environment_of, write_env_file
 from kraken_fastkey._errors import (
     ApiError,
     AuthenticationError,
@@ -14,6 +16,9 @@ from kraken_fastkey._errors import (
     InvalidArgumentsError,
     InvalidRequestError,
     KeyNotFoundError,
+    LeaseExpiredError,
+    NonceAheadError,
+    NonceUnit,
     OAuthError,
     Outcome,
     PermissionDeniedError,
@@ -23,6 +28,7 @@ from kraken_fastkey._errors import (
     ResponseFormatError,
     ServiceUnavailableError,
     StaleGrantError,
+    StaleRecordError,
     StoreError,
     StoreLockTimeoutError,
     TemporaryLockoutError,
@@ -32,6 +38,8 @@ from kraken_fastkey._errors import (
     UnknownOutcomeError,
 )
 from kraken_fastkey._grant import Grant, Rotation
+from kraken_fastkey._lease import KeyLease, LeaseHealth, LeaseState
+from kraken_fastkey._lease_record import LeaseRecord
 from kraken_fastkey._login import login
 from kraken_fastkey._models import (
     AllowlistEntry,
@@ -43,10 +51,19 @@ from kraken_fastkey._models import (
     UpdateKeyRequest,
     UserInfo,
 )
+from kraken_fastkey._nonces import (
+    FileNonceSource,
+    MemoryNonceSource,
+    NonceSource,
+    RedisNonceSource,
+    check_nonces,
+    nonce_window_for,
+)
 from kraken_fastkey._oauth import AuthorizationRequest, OAuthClient
 from kraken_fastkey._refreshing import RefreshingTokenProvider
 from kraken_fastkey._retry import RetryPolicy
 from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._signing import KeySigner, SignedRequest
 from kraken_fastkey._token_sources import CommandTokenProvider, EnvironmentTokenProvider, FileTokenProvider
 from kraken_fastkey._tokens import (
     AccessToken,
@@ -56,9 +73,11 @@ from kraken_fastkey._tokens import (
     TokenUseObserver,
 )
 from kraken_fastkey._transport import Timeouts
+from kraken_fastkey._verifying import DEFAULT_API_URL, KeyVerification, verify_key
 from kraken_fastkey._version import __version__
 
 __all__ = [
+    "DEFAULT_API_URL",
     "DEFAULT_BASE_URL",
     "AccessToken",
     "AllowlistEntry",
@@ -74,12 +93,24 @@ __all__ = [
     "FastApiKey",
     "FastKeyClient",
     "FastKeyError",
+    "FileNonceSource",
     "FileTokenProvider",
     "Grant",
     "InvalidArgumentsError",
     "InvalidRequestError",
     "KeyInfo",
+    "KeyLease",
     "KeyNotFoundError",
+    "KeySigner",
+    "KeyVerification",
+    "LeaseExpiredError",
+    "LeaseHealth",
+    "LeaseRecord",
+    "LeaseState",
+    "MemoryNonceSource",
+    "NonceAheadError",
+    "NonceSource",
+    "NonceUnit",
     "OAuthClient",
     "OAuthError",
     "Outcome",
@@ -88,13 +119,16 @@ __all__ = [
     "RateLimitedError",
     "ReauthorizationCause",
     "ReauthorizationRequiredError",
+    "RedisNonceSource",
     "RefreshingTokenProvider",
     "ResponseFormatError",
     "RetryPolicy",
     "Rotation",
     "SecretStr",
     "ServiceUnavailableError",
+    "SignedRequest",
     "StaleGrantError",
+    "StaleRecordError",
     "StaticTokenProvider",
     "StoreError",
     "StoreLockTimeoutError",
@@ -110,6 +144,14 @@ __all__ = [
     "UpdateKeyRequest",
     "UserInfo",
     "__version__",
+    "attach_ccxt",
+    "attach_env_file",
+    "attach_kraken_sdk",
+    "check_nonces",
     "decrypt_client_secret",
+    "environment_of",
     "login",
+    "nonce_window_for",
+    "verify_key",
+    "write_env_file",
 ]

@@ -5,6 +5,7 @@ FastKeyError
 ├── ClientClosedError (RuntimeError)    open a new client; nothing was sent
 ├── TokenUnavailableError               mend the token source; nothing was sent
 ├── LeaseExpiredError                   the lease has no good key: see its health
+├── NonceAheadError                     the key has seen a higher nonce: use its unit, or make a new key
 ├── TransportError                      the network failed: see `outcome`
 ├── UnknownOutcomeError                 it may have been carried out: look before doing it again
 ├── ResponseFormatError                 the answer could not be read: see `outcome`
@@ -43,6 +44,8 @@ __all__ = [
     "InvalidRequestError",
     "KeyNotFoundError",
     "LeaseExpiredError",
+    "NonceAheadError",
+    "NonceUnit",
     "OAuthError",
     "Outcome",
     "PermissionDeniedError",
@@ -61,6 +64,9 @@ __all__ = [
     "TransportError",
     "UnknownOutcomeError",
 ]
+
+NonceUnit = Literal["s", "ms", "us", "ns"]
+"""What a nonce counts: seconds, milliseconds, microseconds or nanoseconds."""
 
 Outcome = Literal["refused", "not_sent", "unknown"]
 """What a failed attempt did at Kraken.
@@ -168,6 +174,33 @@ class TokenUnavailableError(FastKeyError):
 
 class LeaseExpiredError(FastKeyError):
     """A lease has no good key: it was not entered, or could not renew its key in time. Its `health` says more."""
+
+
+class NonceAheadError(FastKeyError):
+    """A key has seen a higher nonce than the source gives, so Kraken refuses each request that it signs.
+
+    Attributes:
+        stored: The highest nonce that the key has seen.
+        offered: What the source would give.
+        unit: What the source counts; `None` if it does not say.
+        guess: What *stored* seems to count; `None` if it is none of the four units.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stored: int,
+        offered: int,
+        unit: NonceUnit | None = None,
+        guess: NonceUnit | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message, **details)
+        self.stored = stored
+        self.offered = offered
+        self.unit = unit
+        self.guess = guess
 
 
 class TransportError(FastKeyError):

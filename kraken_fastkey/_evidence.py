@@ -13,7 +13,7 @@ import attrs
 from kraken_fastkey._models import KeyInfo, Permissions
 from kraken_fastkey._wire import parse_date
 
-__all__ = ["CreateVerdict", "Listing", "UpdateVerdict", "judge_create", "judge_update"]
+__all__ = ["CreateVerdict", "Listing", "UpdateVerdict", "is_as_asked", "judge_create", "judge_update"]
 
 _RESOLUTION: Final = 1.0  # Kraken's times are seconds, rounded down
 _DISCORD: Final = 5.0  # the clocks of a server's parts, the edge's and the database's, may differ so much
@@ -74,7 +74,17 @@ def judge_create(
         return "before" if behind >= _DISCORD and not seen_absent else "unclear"
     if behind == -math.inf and not seen_absent:
         return "unclear"
-    return "ours" if _has(key, {**_UNRESTRICTED, **parameters}, whole=True) else "unclear"
+    return "ours" if is_as_asked(key, parameters) else "unclear"
+
+
+def is_as_asked(key: KeyInfo, parameters: Mapping[str, Any]) -> bool:
+    """Whether a key is what a create request asked for, and nothing beyond that, as far as its description tells.
+
+    Args:
+        key: The key as Kraken described it.
+        parameters: What was asked for, as it was sent.
+    """
+    return _has(key, {**_UNRESTRICTED, **parameters}, whole=True)
 
 
 def _behind(listing: Listing, moment: datetime | None, sent: float) -> float:

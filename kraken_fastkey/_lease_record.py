@@ -37,7 +37,7 @@ class LeaseRecord:
         generation: How many times the record was saved in its store; 0 before the first.
         current: The present key; `None` if there is none.
         retired: The names of keys that were replaced, each with the time when it is to be deleted, in UTC.
-        holders: Who uses the key, each with the time when it was last seen, in UTC.
+        holders: Who uses the key, each with the time until which it counts as there, in UTC.
         unknown: Fields of a stored record that this version of the library does not know; they are kept.
     """
 

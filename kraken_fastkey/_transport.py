@@ -8,7 +8,7 @@ import math
 import os
 import ssl
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -201,6 +201,12 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     raise lost
 
 
+def _unmask(authorization: SecretStr | Mapping[str, SecretStr]) -> dict[str, str]:
+    """Return headers that are secret as they are sent."""
+    headers = {"Authorization": authorization} if isinstance(authorization, SecretStr) else authorization
+    return {name: value.get_secret_value() for name, value in headers.items()}
+
+
 class AiohttpTransport:
     """Requests by aiohttp.
 
@@ -221,11 +227,14 @@ class AiohttpTransport:
     async def send(
         self,
         request: WireRequest,
-        authorization: SecretStr,
+        authorization: SecretStr | Mapping[str, SecretStr],
         within: float | None,
         departing: Callable[[], object] = _ignore,
     ) -> WireResponse:
-        """Send one request, once, and return the answer; see `Transport`."""
+        """Send one request, once, and return the answer; see `Transport`.
+
+        The trading API knows no `Authorization` header: a mapping has the secret headers that take its place.
+        """
         session = self._get_session()
         payload = _OneShotPayload(request.body, request.headers["Content-Type"], departing) if request.body else None
         try:
@@ -237,7 +246,7 @@ class AiohttpTransport:
                     **request.headers,
                     "User-Agent": _USER_AGENT,
                     # Unmasked here and in no variable, so that no frame of ours shows it.
-                    "Authorization": authorization.get_secret_value(),
+                    **_unmask(authorization),
                 },
                 allow_redirects=False,
                 raise_for_status=False,

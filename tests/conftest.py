@@ -25,9 +25,12 @@ hypothesis.settings.load_profile("ci")
 
 
 SLOW_FILES = {
+    "test_adapters.py",
     "test_canary.py",
     "test_drops.py",
     "test_fuzz.py",
+    "test_lease_month.py",
+    "test_nonces_processes.py",
     "test_outage.py",
     "test_security_rules.py",
     "test_soak.py",

@@ -40,6 +40,10 @@ from kraken_fastkey import (
     FastKeyError,
     FileTokenProvider,
     Grant,
+    KeyLease,
+    KeySigner,
+    LeaseRecord,
+    MemoryNonceSource,
     OAuthClient,
     Permissions,
     RefreshingTokenProvider,
@@ -49,15 +53,20 @@ from kraken_fastkey import (
     Timeouts,
     TransportError,
     UpdateKeyRequest,
+    check_nonces,
     decrypt_client_secret,
     login,
+    verify_key,
+    write_env_file,
 )
 from kraken_fastkey.sandbox import Answer, Disconnect, Fault, Hang, KrakenSandbox, Truncate
 from kraken_fastkey.stores import (
     FileGrantStore,
+    FileKeyStore,
     GrantStore,
     KeyringGrantStore,
     MemoryGrantStore,
+    MemoryKeyStore,
     RedisGrantStore,
     SQLGrantStore,
     encryption_key_from_environment,
@@ -679,6 +688,36 @@ async def _drive_wrong_arguments(world: World) -> None:
         await canary.drive("misused key", attempt)
 
 
+async def _drive_leases(world: World) -> None:
+    """Keep a leased key, sign with it, verify it, write it to a file, and fail at each of these."""
+    canary, vault, folder = world.canary, world.vault, world.folder
+    secret = vault.keep("key's secret", base64.b64encode(vault.make("key's secret", 48).open().encode()).decode())
+    key = FastApiKey(api_key_name="lease", api_key="FAKE", secret=SecretStr(secret.open()), nonce=10**18)
+    record = LeaseRecord(owner="00c0de", current=key)
+    stores = (MemoryKeyStore(), FileKeyStore(folder / "k" / "key", encryption_key=None))
+    for store in stores:
+        await canary.drive("save a leased key", store.save, record)
+        await canary.drive("save a stale one", store.save, record)
+        await canary.drive("load a leased key", store.load)
+    client = FastKeyClient(StaticTokenProvider(vault.make("access token").open()), base_url="http://127.0.0.1:9/oauth")
+    lease = KeyLease(client, CreateKeyRequest(), store=stores[0])
+    await canary.drive("lease", lambda: lease)
+    await canary.drive("lease that is not entered", lambda: lease.key)
+    await canary.drive("lease's health", lambda: lease.health)
+    await canary.drive("nonce ahead", lambda: check_nonces(key, MemoryNonceSource()))
+    signer = KeySigner(key, MemoryNonceSource())
+    await canary.drive("signer", lambda: signer)
+    await canary.drive("sign", lambda: signer.sign("/0/private/Balance"))
+    await canary.drive("sign what is none", lambda: signer.sign("/0/private/Balance", {"a": object()}))
+    await canary.drive(
+        "verify",
+        lambda: verify_key(key, base_url="http://127.0.0.1:9"),
+    )
+    await canary.drive("env file", lambda: write_env_file(key, folder / "env"))
+    await canary.drive("env file in no folder", lambda: write_env_file(key, folder / "no" / "env"))
+    await client.aclose()
+
+
 async def _drive_client_secret(world: World) -> None:
     """Decrypt a client's secret: with its key, with another, and with what is none."""
     serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
@@ -954,6 +993,7 @@ async def test_no_secret_comes_out(
             _drive_wrong_arguments(world),
             _drive_client_secret(world),
             _drive_stores(world, monkeypatch),
+            _drive_leases(world),
             _drive_proxies(world),
         ):
             await drive

@@ -66,7 +66,7 @@ DOCS = ROOT / "docs"
 RUN_PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 ALL_PAGES = [*RUN_PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
 MAX_NOT_RUN = 3
-EXTRAS = ("cryptography", "redis", "sqlalchemy")
+EXTRAS = ("ccxt", "cryptography", "kraken", "redis", "sqlalchemy")
 
 FENCE = re.compile(
     r"^(?P<ticks>`{3,})(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^(?P=ticks) *$", re.MULTILINE | re.DOTALL

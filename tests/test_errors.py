@@ -16,6 +16,7 @@ from kraken_fastkey import (
     ClientClosedError,
     FastKeyError,
     InvalidRequestError,
+    NonceAheadError,
     OAuthError,
     ReauthorizationRequiredError,
     ResponseFormatError,
@@ -55,6 +56,8 @@ def build(cls: type[FastKeyError], **details: Any) -> FastKeyError:
         return cls("look first", api_key_name="grid-bot", **details)
     if issubclass(cls, ReauthorizationRequiredError):
         return cls("log in again", cause="lost_reply", **details)
+    if issubclass(cls, NonceAheadError):
+        return cls("use its unit", stored=10**18, offered=10**12, unit="ms", guess="ns", **details)
     return cls("mend it", **details)
 
 
@@ -104,7 +107,7 @@ def test_tree_is_as_drawn() -> None:
 
 def test_all_are_public() -> None:
     """Each class is in the module's `__all__` and in the package's."""
-    assert set(CLASSES) == set(_errors.__all__) - {"Outcome", "ReauthorizationCause"}
+    assert set(CLASSES) == set(_errors.__all__) - {"NonceUnit", "Outcome", "ReauthorizationCause"}
     assert set(_errors.__all__) <= set(kraken_fastkey.__all__)
 
 

@@ -25,16 +25,20 @@ FLOORS: list[set[str]] = [
     {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
     {"_wire.calls"},
     {"_wire.answers"},
-    {"_wire.token"},
+    {"_wire.token", "_wire.private"},
     {"_wire"},
-    {"_retry", "_tokens", "_client_secret", "_progress", "_doubt", "_evidence"},
+    {"_retry", "_tokens", "_client_secret", "_progress", "_doubt", "_evidence", "_lease_record"},
     {"_token_sources", "_grant", "_account", "_background"},
     {"_transport", "stores"},
-    {"_engine", "_oauth"},
-    {"_listing"},
-    {"_janitor"},
+    {"_engine", "_oauth", "_nonces"},
+    {"_listing", "_signing"},
+    {"_janitor", "_verifying"},
     {"_creating", "_changing"},
     {"_client", "_refreshing", "_login"},
+    {"_leasing"},
+    {"_lease"},
+    {"_adapters"},
+    {"_env_file"},
     {""},
     {"testing"},
     {"sandbox"},
@@ -96,8 +100,8 @@ def test_aiohttp_is_known_to_the_transport_and_the_sandbox_alone(path: Path) -> 
     room = _room(path)
     if any(name.partition(".")[0] == "aiohttp" for name in _imports(path)):
         # The login runs a server for the browser to come back to; that is no part of a client.
-        assert room in {"_transport", "_login", "sandbox", "_client", "_oauth"}
-    if room in {"_client", "_oauth"}:
+        assert room in {"_transport", "_login", "sandbox", "_client", "_oauth", "_verifying"}
+    if room in {"_client", "_oauth", "_verifying"}:
         assert "if TYPE_CHECKING:\n    import aiohttp\n" in path.read_text(encoding="utf-8")
 
 
@@ -119,7 +123,8 @@ class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in EXTRAS:
             raise ModuleNotFoundError(name)
-EXTRAS = {"click", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry", "pytest", "yaml"}
+EXTRAS = {"ccxt", "click", "kraken", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry"}
+EXTRAS |= {"pytest", "yaml"}
 sys.meta_path.insert(0, Refuse())
 import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores, kraken_fastkey.cli
 print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))

@@ -30,7 +30,7 @@ __all__ = ["FileLock", "read_file", "replace_file"]
 MAX_BYTES: Final = 1024 * 1024
 
 # What Windows does not have is 0 here. O_NONBLOCK: opening a named pipe must not wait for its writer.
-_OPEN: Final = (
+OPEN_FLAGS: Final = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -58,15 +58,15 @@ def read_file(path: Path) -> memoryview | None:
     Raises:
         StoreError: It cannot be read, is too large or no plain file, or others may read or write it or its folder.
     """
-    with _told(path, "read"), _open_folder(path.parent) as folder:
+    with told(path, "read"), open_folder(path.parent) as folder:
         if folder is None:
             return None
         try:
-            fd = os.open(folder.entry(path.name), os.O_RDONLY | _OPEN, dir_fd=folder.fd)
+            fd = os.open(folder.entry(path.name), os.O_RDONLY | OPEN_FLAGS, dir_fd=folder.fd)
         except FileNotFoundError:
             return None
         try:
-            _check_file(fd, path)
+            check_file(fd, path)
             # A view: its repr does not show the content.
             return _read_all(fd, path)
         finally:
@@ -84,13 +84,13 @@ def replace_file(path: Path, content: memoryview) -> None:
     if len(content) > MAX_BYTES:
         raise StoreError(f"{path} cannot be written: {len(content)} bytes are more than {MAX_BYTES}")
     make_folder(path.parent)
-    with _told(path, "written"), _open_folder(path.parent) as folder:
+    with told(path, "written"), open_folder(path.parent) as folder:
         if folder is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         _remove_leftovers(folder, path.name)
         temporary = folder.entry(f".{path.name}.{secrets.token_hex(8)}.tmp")
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=folder.fd)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
             try:
                 _write_all(fd, content)
                 os.fsync(fd)
@@ -101,7 +101,7 @@ def replace_file(path: Path, content: memoryview) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=folder.fd)
             raise
-        _sync_folder(folder.fd)
+        sync_folder(folder.fd)
 
 
 def make_folder(path: Path) -> None:
@@ -110,7 +110,7 @@ def make_folder(path: Path) -> None:
     Raises:
         StoreError: It cannot be made.
     """
-    with _told(path, "made"):
+    with told(path, "made"):
         missing = []
         while not path.exists():
             missing.append(path)
@@ -122,7 +122,7 @@ def make_folder(path: Path) -> None:
             if _HAS_OWNERS:
                 above = os.open(folder.parent, os.O_RDONLY)
                 try:
-                    _sync_folder(above)
+                    sync_folder(above)
                 finally:
                     os.close(above)
 
@@ -145,16 +145,16 @@ class FileLock:
             StoreError: The file cannot be opened, or others may read or write it or its folder.
         """
         make_folder(self._path.parent)
-        with _told(self._path, "locked"), _open_folder(self._path.parent) as folder:
+        with told(self._path, "locked"), open_folder(self._path.parent) as folder:
             if folder is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             entry = folder.entry(self._path.name)
-            fd = os.open(entry, os.O_RDWR | os.O_CREAT | _OPEN, 0o600, dir_fd=folder.fd)
+            fd = os.open(entry, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
             got = False
             try:
-                _check_file(fd, self._path)
+                check_file(fd, self._path)
                 # Somebody may have removed the file, and others lock a new one.
-                got = _lock(fd) and _is_there(fd, entry, folder)
+                got = lock(fd) and _is_there(fd, entry, folder)
             finally:
                 if got:
                     self._fd = fd
@@ -168,13 +168,13 @@ class FileLock:
             fd, self._fd = self._fd, None
             # Whatever these say, the lock is free. Not by closing alone: a forked child may hold the file open.
             with contextlib.suppress(OSError):
-                _unlock(fd)
+                unlock(fd)
             with contextlib.suppress(OSError):
                 os.close(fd)
 
 
 @contextlib.contextmanager
-def _told(path: Path, what: str) -> Iterator[None]:
+def told(path: Path, what: str) -> Iterator[None]:
     """Tell the operating system's errors as the store's."""
     try:
         yield
@@ -188,7 +188,7 @@ def _told(path: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open_folder(path: Path) -> Iterator[_Folder | None]:
+def open_folder(path: Path) -> Iterator[_Folder | None]:
     """Have a folder open and checked; `None` if there is none."""
     if not _HAS_OWNERS:
         yield _Folder(path, None)
@@ -210,7 +210,7 @@ def _open_folder(path: Path) -> Iterator[_Folder | None]:
         os.close(fd)
 
 
-def _check_file(fd: int, path: Path) -> None:
+def check_file(fd: int, path: Path) -> None:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} is no plain file: name another")
@@ -258,7 +258,7 @@ def _remove_leftovers(folder: _Folder, name: str) -> None:
                 os.unlink(folder.entry(entry), dir_fd=folder.fd)
 
 
-def _sync_folder(fd: int | None) -> None:
+def sync_folder(fd: int | None) -> None:
     if fd is not None:
         try:
             os.fsync(fd)
@@ -269,7 +269,7 @@ def _sync_folder(fd: int | None) -> None:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _lock(fd: int) -> bool:
+    def lock(fd: int) -> bool:
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         except OSError as error:
@@ -278,17 +278,17 @@ if sys.platform == "win32":  # pragma: no cover
             raise
         return True
 
-    def _unlock(fd: int) -> None:
+    def unlock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 else:
 
-    def _lock(fd: int) -> bool:
+    def lock(fd: int) -> bool:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def _unlock(fd: int) -> None:
+    def unlock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)

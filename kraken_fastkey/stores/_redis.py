@@ -203,7 +203,7 @@ class RedisRecords:
                 # Bytes go and come as they are, whatever the client's `encoding` and `decode_responses`.
                 return _Reply(await self._redis.execute_command(*command, NEVER_DECODE=True))
         except Exception as error:  # noqa: BLE001  # the client may have parts that are not Redis's own
-            return _Reply(fault=_to_fault(error, key))
+            return _Reply(fault=to_fault(error, key))
 
     def _life_text(self) -> bytes:
         return b"%d" % round(self._life * 1000)
@@ -217,7 +217,7 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def _to_fault(error: Exception, key: str) -> str:
+def to_fault(error: Exception, key: str) -> str:
     # Its text is not told: it may have data in it.
     if "WRONGTYPE" in str(error):
         return f"something else is there: delete the key {key}, or use another database"
@@ -235,7 +235,7 @@ class _RedisStore(RecordFace):
         _runtime: Runtime = SYSTEM,
     ) -> None:
         check_store_arguments(
-            redis=_redis_fault(redis),
+            redis=redis_fault(redis),
             account=check_name(account),
             lock_timeout=check_lock_timeout(lock_timeout),
             lock_life=_life_fault(lock_life),
@@ -295,7 +295,7 @@ class RedisKeyStore(_RedisStore, RecordKeyStore):
     """
 
 
-def _redis_fault(redis: object) -> str | None:
+def redis_fault(redis: object) -> str | None:
     try:
         from redis.asyncio import Redis  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:

@@ -381,7 +381,7 @@ async def test_save_is_bounded_too(path: Path) -> None:
 @pytest.mark.parametrize("new", [False, True])
 def test_lock_on_a_file_that_was_removed_is_none(path: Path, new: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """Who locks a file that was just removed excludes nobody, and must try again."""
-    real = _disk._lock
+    real = _disk.lock
 
     def remove_and_lock(fd: int) -> bool:
         monkeypatch.undo()
@@ -390,7 +390,7 @@ def test_lock_on_a_file_that_was_removed_is_none(path: Path, new: bool, monkeypa
             path.touch(0o600)
         return real(fd)
 
-    monkeypatch.setattr(_disk, "_lock", remove_and_lock)
+    monkeypatch.setattr(_disk, "lock", remove_and_lock)
     lock = FileLock(path)
     assert not lock.try_acquire()
     lock.release()

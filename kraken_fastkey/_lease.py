@@ -1,0 +1,417 @@
+"""KeyLease: a key that is always valid. It is made, kept, renewed ahead of its end, handed over, and deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import attrs
+
+from kraken_fastkey._background import join
+from kraken_fastkey._client import FastKeyClient
+from kraken_fastkey._errors import FastKeyError, InvalidRequestError, LeaseExpiredError, StoreError
+from kraken_fastkey._lease_record import LeaseRecord
+from kraken_fastkey._leasing import LeaseBook, make_instance
+from kraken_fastkey._models import CreateKeyRequest, FastApiKey
+from kraken_fastkey._secret import Unpicklable
+from kraken_fastkey.stores import KeyStore, MemoryKeyStore
+
+__all__ = ["KeyLease", "LeaseHealth", "LeaseState"]
+
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.]{1,12}", re.ASCII)  # a name has room for its owner and for chance, too
+_MIN_LIFE: Final = timedelta(minutes=1)
+_MOST_OF_LIFE: Final = 0.9
+_MAX_LIFE: Final = timedelta(days=365)
+_PRESENCE: Final = timedelta(minutes=5)  # how often a lease says that it is there
+_BACKOFF: Final = (2.0, 60.0)  # of what fails, in seconds: the bound of the first wait, and of each
+
+LeaseState = Literal["closed", "valid", "failing", "expired"]
+"""How a lease is.
+
+- `"closed"`: it was not entered, or has been left.
+- `"valid"`: there is a good key.
+- `"failing"`: there is a good key, but its renewal, or the last look at it, has failed.
+- `"expired"`: the key has expired or was revoked, and there is no other yet.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class LeaseHealth:
+    """How a lease is.
+
+    Attributes:
+        state: See `LeaseState`.
+        api_key_name: The name of the present key, or of the last one; `None` if there was none yet.
+        expires_at: When the present key expires; `None` if there is none.
+        renewals: How many keys this lease has made since it was entered.
+        last_error: Why the last renewal or look failed; `None` if it did not.
+        checked_at: When the key was last seen in Kraken's list; `None` if it was not looked for.
+    """
+
+    state: LeaseState
+    api_key_name: str | None = None
+    expires_at: datetime | None = None
+    renewals: int = 0
+    last_error: FastKeyError | None = attrs.field(default=None, repr=lambda error: error and type(error).__name__)
+    checked_at: datetime | None = None
+
+
+class KeyLease(Unpicklable):
+    """A key that is always valid, as long as the lease is entered.
+
+    On entry it takes the key that the store holds, if that is still good, or makes one with a short life, so that
+    a dead bot's key dies, too. It makes the next key ahead of its end, hands it over, and deletes the old one
+    after `grace`. On exit the key is deleted, or kept for the next start.
+
+    ::
+
+        async with KeyLease(client, CreateKeyRequest(permissions=Permissions(funds_query=True))) as lease:
+            lease.key  # whenever a key is needed
+
+    Any number of leases, in any number of processes, may share a store: they share its key, and one of them renews
+    it. What a lease has made bears `prefix` and its store's owner, which is chance, in its name. On entry, and at
+    each renewal, a key of that beginning that the store does not know is deleted: a crash has left it. No other
+    key is ever touched.
+
+    While Kraken is down, the present key is used as long as it lives. A key that its user has deleted is noticed
+    by a look at the list, each `check_every`, or by who uses it: see `renew`.
+
+    Args:
+        client: What makes the keys.
+        template: What they are to be like. Its name and `valid_until` are not used.
+        lifetime: How long a key lives; 1 minute to 365 days.
+        renew_before: How long before its end a key is renewed; more than 0, and at most nine tenths of `lifetime`.
+            Left out, a third of it.
+        store: Where the key is kept between two starts. Left out, in memory.
+        prefix: What the names of the keys begin with: 1 to 12 of letters, digits, `_` and `.`.
+        grace: How long an old key is kept after the new one was handed over; 0 or more.
+        on_exit: Whether to `"delete"` the key on exit, unless another lease of the store is using it, or to
+            `"keep"` it for the next start.
+        on_change: Called with each key from the second on, before the old one is retired; it may be async.
+        check_every: How often to look whether the key still exists, 1 second or more; `None` for never.
+        two_phase: Whether to make each key with a life of 10 minutes, and to extend it when it is stored: then a
+            crash in between leaves nothing for longer.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        client: FastKeyClient,
+        template: CreateKeyRequest,
+        lifetime: timedelta = timedelta(hours=6),
+        renew_before: timedelta | None = None,
+        *,
+        store: KeyStore | None = None,
+        prefix: str = "lease",
+        grace: timedelta = timedelta(seconds=60),
+        on_exit: Literal["delete", "keep"] = "delete",
+        on_change: Callable[[FastApiKey], Awaitable[object] | object] | None = None,
+        check_every: timedelta | None = timedelta(minutes=5),
+        two_phase: bool = False,
+    ) -> None:
+        faults = _other_faults(client, template, store, prefix, on_exit, on_change)
+        faults |= _time_faults(lifetime, renew_before, grace, check_every)
+        if faults:
+            raise InvalidRequestError({f"lease.{field}": fault for field, fault in faults.items()})
+        self._runtime = client._shared.engine.runtime  # noqa: SLF001  # one clock for both
+        self._renew_before = lifetime / 3 if renew_before is None else renew_before
+        self._deletes = on_exit == "delete"
+        self._on_change = on_change
+        self._check_every = check_every
+        beat = _PRESENCE if check_every is None else min(check_every, _PRESENCE)
+        self._beat = beat
+        self._book = LeaseBook(
+            client=client,
+            store=MemoryKeyStore() if store is None else store,
+            runtime=self._runtime,
+            template=template,
+            lifetime=lifetime,
+            prefix=prefix,
+            grace=grace,
+            two_phase=two_phase,
+            instance=make_instance(),
+            presence=3 * beat,
+        )
+        self._key: FastApiKey | None = None
+        self._lost: str | None = None
+        self._renew_at: datetime | None = None
+        self._tidy_at: datetime | None = None
+        self._renewals = 0
+        self._failures = 0
+        self._error: FastKeyError | None = None
+        self._checked_at: datetime | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+        self._told: set[asyncio.Task[None]] = set()
+
+    @property
+    def key(self) -> FastApiKey:
+        """The key to use now. Ask for it each time: the one of before is deleted some time after its renewal.
+
+        Raises:
+            LeaseExpiredError: There is no good key: the lease is not entered, or could not renew its key in time.
+        """
+        if self._key is not None and self.health.state in {"valid", "failing"}:
+            return self._key
+        raise self._expired()
+
+    @property
+    def health(self) -> LeaseHealth:
+        """How the lease is."""
+        key = self._key
+        state: LeaseState = "valid" if self._error is None else "failing"
+        if self._keeper is None:
+            state = "closed"
+        elif key is None or self._lost == key.api_key_name or not self._is_alive(key):
+            state = "expired"
+        return LeaseHealth(
+            state=state,
+            api_key_name=None if key is None else key.api_key_name,
+            expires_at=None if key is None else key.valid_until,
+            renewals=self._renewals,
+            last_error=self._error,
+            checked_at=self._checked_at,
+        )
+
+    async def keys(self) -> AsyncIterator[FastApiKey]:
+        """Yield the present key, and then each that takes its place, until the lease is left.
+
+        Raises:
+            LeaseExpiredError: The lease was not entered.
+        """
+        if self._keeper is None:
+            raise self._expired()
+        last: FastApiKey | None = None
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(functools.partial(self._has_other_than, last))
+                if self._keeper is None or self._key is None:
+                    return
+                last = self._key
+            yield last
+
+    def _has_other_than(self, seen: FastApiKey | None) -> bool:
+        has_key = self._key is not None and self._key is not seen and self.health.state in {"valid", "failing"}
+        return has_key or self._keeper is None
+
+    async def renew(self, rejected: FastApiKey) -> FastApiKey:
+        """Return another key than one that Kraken has refused.
+
+        Whoever is refused with a key calls this; who comes late gets the key that the first has brought.
+
+        Args:
+            rejected: The key that was refused.
+
+        Raises:
+            LeaseExpiredError: The lease is not entered.
+            FastKeyError: No other key could be had.
+        """
+        if self._keeper is None:
+            raise self._expired()
+        if self._key is not None and self._key.api_key_name == rejected.api_key_name:
+            self._lost = rejected.api_key_name
+            if self._turn is not None:
+                await self._share_turn()  # it may have begun as a look, when the key was good
+            if self._key.api_key_name == rejected.api_key_name:
+                await self._share_turn()
+        return self.key
+
+    async def __aenter__(self) -> Self:
+        if self._keeper is not None:
+            raise InvalidRequestError({"lease": "is entered already: make one lease for each `async with`"})
+        self._key = self._lost = self._error = self._checked_at = None
+        self._renewals = self._failures = 0
+        failure: StoreError | None = None
+        try:
+            await self._take()
+        except FastKeyError:
+            raise
+        except Exception as error:  # noqa: BLE001  # of a user's store, and it may quote what it was to keep
+            failure = StoreError(f"the store raised {type(error).__name__}")
+        if failure is not None:
+            raise failure
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        keeper, self._keeper = self._keeper, None
+        for task in (keeper, self._turn, *self._told):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        async with self._changed:
+            self._changed.notify_all()
+        self._key = None
+        try:
+            await self._book.leave(delete=self._deletes)
+        except Exception as error:  # noqa: BLE001  # it must not take the place of what the bot raised
+            _LOGGER.warning("lease: the key could not be deleted on exit: %s", type(error).__name__)
+
+    async def _keep(self) -> None:
+        while True:
+            self._wake.clear()
+            sleep = asyncio.ensure_future(self._runtime.sleep(self._seconds_to_next()))
+            wake = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleep.cancel()
+                wake.cancel()
+            # Woken, somebody else has seen to the key: what is due next is reckoned anew.
+            if not self._wake.is_set():
+                await self._share_turn(quietly=True)
+
+    async def _share_turn(self, *, quietly: bool = False) -> None:
+        """See to the key, in a task that all share and no caller cancels."""
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().create_task(self._see_to_it())
+            self._turn.add_done_callback(self._end_turn)
+        turn = self._turn
+        try:
+            await join(turn)
+        except asyncio.CancelledError:
+            if not turn.cancelled() or self._keeper is not None:
+                raise
+        if self._keeper is None:
+            raise self._expired()
+        if not quietly and self._error is not None:
+            raise self._error
+
+    def _end_turn(self, task: asyncio.Task[None]) -> None:
+        self._turn = None
+        self._wake.set()
+        if not task.cancelled():
+            task.exception()
+
+    async def _see_to_it(self) -> None:
+        try:
+            if not self._is_fresh(self._key) or not await self._tidy():
+                await self._take()
+        except Exception as error:  # noqa: BLE001  # whatever a user's store raises, the lease goes on
+            name = type(error).__name__
+            self._failures += 1
+            self._error = error if isinstance(error, FastKeyError) else StoreError(f"the store raised {name}")
+            _LOGGER.warning("lease: no new key yet: %s; the present one is %s", name, self.health.state)
+        else:
+            self._failures = 0
+            self._error = None
+
+    async def _take(self) -> None:
+        """Take the stored key, or a new one."""
+        record, key, is_new = await self._book.take(self._is_fresh)
+        self._renewals += is_new
+        before = self._key
+        self._plan(key, record)
+        if before is None or key.api_key_name != before.api_key_name:
+            async with self._changed:
+                self._key = key
+                self._changed.notify_all()
+            if before is not None and self._on_change is not None:
+                # Apart, since it may take its time, and may ask for another key.
+                task = asyncio.get_running_loop().create_task(self._tell(key, self._on_change))
+                self._told.add(task)
+                task.add_done_callback(self._told.discard)
+
+    async def _tidy(self) -> bool:
+        """Delete old keys that are due, and return whether the present one is still there, and the store's."""
+        key = self._key
+        if key is None:
+            return False
+        record, is_there = await self._book.tidy(key, look=self._check_every is not None)
+        self._plan(key, record)
+        stored = record.current
+        if stored is None or stored.api_key_name != key.api_key_name:
+            return False  # another lease of the store has renewed it
+        if is_there is False:
+            _LOGGER.warning("lease: the key %r is gone: its user has deleted it", key.api_key_name)
+            self._lost = key.api_key_name
+        elif is_there:
+            self._checked_at = self._book.now()
+        return is_there is not False
+
+    def _plan(self, key: FastApiKey, record: LeaseRecord) -> None:
+        """Reckon when to renew, and when to look again."""
+        now = self._book.now()
+        # Spread, so that leases that began together do not renew together; never before the key counts as old.
+        early = self._renew_before * (1 - 0.1 * self._runtime.random())
+        self._renew_at = None if key.valid_until is None else key.valid_until - early
+        # One that was due, and could not be deleted, waits for the next beat.
+        self._tidy_at = min([now + self._beat, *(due for due in record.retired.values() if due > now)])
+
+    def _is_fresh(self, key: FastApiKey | None) -> bool:
+        """Whether a key is good, and not to be renewed yet."""
+        if key is None or key.api_key_name == self._lost:
+            return False
+        return key.valid_until is None or self._book.now() < key.valid_until - self._renew_before
+
+    def _is_alive(self, key: FastApiKey) -> bool:
+        return key.valid_until is None or self._book.now() < key.valid_until
+
+    def _seconds_to_next(self) -> float:
+        if self._failures:
+            first, most = _BACKOFF
+            return min(most, first * 2.0 ** min(self._failures - 1, 10)) * (0.5 + self._runtime.random() / 2)
+        moments = [moment for moment in (self._renew_at, self._tidy_at) if moment is not None]
+        return max(0.0, (min(moments) - self._book.now()).total_seconds())
+
+    async def _tell(self, key: FastApiKey, listener: Callable[[FastApiKey], Awaitable[object] | object]) -> None:
+        try:
+            result = listener(key)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:  # noqa: BLE001  # a listener's fault is no reason to lose the key
+            _LOGGER.error("lease: on_change raised %s", type(error).__name__)  # noqa: TRY400  # it might quote the key
+
+    def _expired(self) -> LeaseExpiredError:
+        health = self.health
+        why = "" if health.last_error is None else f"; the last renewal failed: {type(health.last_error).__name__}"
+        advice = "enter it with `async with`" if health.state == "closed" else "wait, or see its health"
+        return LeaseExpiredError(f"the lease is {health.state} and has no good key: {advice}{why}")
+
+
+def _time_faults(lifetime: object, renew_before: object, grace: object, check_every: object) -> dict[str, str]:
+    faults = {}
+    if not isinstance(lifetime, timedelta) or not _MIN_LIFE <= lifetime <= _MAX_LIFE:
+        faults["lifetime"] = "must be a timedelta of 1 minute to 365 days"
+    elif renew_before is not None and not (
+        isinstance(renew_before, timedelta) and timedelta(0) < renew_before <= _MOST_OF_LIFE * lifetime
+    ):
+        faults["renew_before"] = "must be a timedelta, more than 0 and at most nine tenths of lifetime"
+    if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _MAX_LIFE:
+        faults["grace"] = "must be a timedelta, 0 or more"
+    if check_every is not None and not (isinstance(check_every, timedelta) and check_every >= timedelta(seconds=1)):
+        faults["check_every"] = "must be a timedelta, 1 second or more, or None"
+    return faults
+
+
+def _other_faults(
+    client: object, template: object, store: object, prefix: object, on_exit: object, on_change: object
+) -> dict[str, str]:
+    faults = {}
+    if not isinstance(client, FastKeyClient):
+        faults["client"] = f"must be a FastKeyClient, not {type(client).__name__}"
+    if not isinstance(template, CreateKeyRequest):
+        faults["template"] = f"must be a CreateKeyRequest, not {type(template).__name__}"
+    if store is not None and not isinstance(store, KeyStore):
+        faults["store"] = f"must be a KeyStore, not {type(store).__name__}"
+    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        faults["prefix"] = "must be 1 to 12 of the letters A to Z, digits, '_' and '.'"
+    if on_exit not in {"delete", "keep"}:
+        faults["on_exit"] = "must be 'delete' or 'keep'"
+    if on_change is not None and not callable(on_change):
+        faults["on_change"] = "must be a function that takes a key"
+    return faults

@@ -1,0 +1,301 @@
+"""A lease's record and the account, brought together under the store's lock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from kraken_fastkey._client import FastKeyClient
+from kraken_fastkey._errors import (
+    ApiError,
+    FastKeyError,
+    KeyNotFoundError,
+    PermissionDeniedError,
+    StaleRecordError,
+    StoreError,
+)
+from kraken_fastkey._evidence import is_as_asked
+from kraken_fastkey._frozendict import FrozenDict
+from kraken_fastkey._lease_record import LeaseRecord
+from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName, UpdateKeyRequest
+from kraken_fastkey._runtime import Runtime
+from kraken_fastkey._wire import create_key
+from kraken_fastkey.stores import KeyStore
+
+__all__ = ["LeaseBook", "make_instance"]
+
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
+_SETTLED: Final = timedelta(minutes=2)  # a new key may not show in the list before
+_MAX_CONFLICTS: Final = 5
+_FIRST_LIFE: Final = timedelta(minutes=10)
+
+Usable = Callable[[FastApiKey], bool]
+
+
+@attrs.frozen(kw_only=True)
+class LeaseBook:
+    """Makes, finds, retires and deletes the keys of one store.
+
+    Whoever has the store's lock is the only one who makes keys with the store's owner in their names. So a key of
+    such a name that the record does not know is one that a crash has left.
+
+    Attributes:
+        client: What makes and deletes keys.
+        store: Where the record is.
+        runtime: The clock.
+        template: What keys are to be like.
+        lifetime: How long a key lives.
+        prefix: What their names begin with.
+        grace: How long an old key is kept.
+        two_phase: Whether a key gets its life only when it is stored.
+        instance: Who keeps the book: one of those that share the store.
+        presence: How long this instance counts as there, from when it was last seen.
+    """
+
+    client: FastKeyClient
+    store: KeyStore
+    runtime: Runtime
+    template: CreateKeyRequest
+    lifetime: timedelta
+    prefix: str
+    grace: timedelta
+    two_phase: bool
+    instance: str
+    presence: timedelta
+
+    def now(self) -> datetime:
+        """Return the present."""
+        return datetime.fromtimestamp(self.runtime.time(), UTC)
+
+    async def take(self, usable: Usable) -> tuple[LeaseRecord, FastApiKey, bool]:
+        """Return the record, the stored key if it is usable, else a new one, and whether it is new.
+
+        Keys that are due to be deleted are deleted before, so that there are never more than two.
+
+        Raises:
+            FastKeyError: It failed. What is stored is as good as before.
+        """
+        async with self.store.lock():
+            record = await self._load()
+            try:
+                listed = await self._list()
+                record = await self._sweep(record, listed)
+            except StoreError:
+                raise
+            except FastKeyError as error:
+                if record.current is None or not usable(record.current):
+                    raise
+                # Kraken is down, and the key is good as far as anybody knows.
+                _LOGGER.warning("lease: the stored key is taken unseen: %s", type(error).__name__)
+                return record, record.current, False
+            current = record.current
+            if (
+                current is not None
+                and usable(current)
+                and self._is_as_asked(current)
+                and not self._is_gone(current, listed)
+            ):
+                return await self._save_presence(record), current, False
+            record = await self._retire_all(record)
+            record, key = await self._make(record)
+            return record, key, True
+
+    async def tidy(self, key: FastApiKey, *, look: bool) -> tuple[LeaseRecord, bool | None]:
+        """Delete what is due, note that this instance is there; return the record, and whether a key is still there.
+
+        Args:
+            key: The key to look for.
+            look: Whether to list the keys; if not, there is no telling, which is `None`.
+
+        Raises:
+            FastKeyError: It failed.
+        """
+        async with self.store.lock():
+            record = await self._load()
+            listed = await self._list() if look else None
+            record = await self._save_presence(await self._sweep(record, listed))
+        return record, None if listed is None else not self._is_gone(key, listed)
+
+    async def leave(self, *, delete: bool) -> None:
+        """Note that this instance is gone; delete the keys, unless another one is there.
+
+        Raises:
+            FastKeyError: It failed; the keys that are left die of age.
+        """
+        async with self.store.lock():
+            for _ in range(_MAX_CONFLICTS):
+                record = await self._load()
+                holders = self._others(record)
+                record = attrs.evolve(record, holders=FrozenDict(holders))
+                if delete and not holders:
+                    left = await self._delete({*record.retired, *_names(record.current)})
+                    retired = FrozenDict(dict.fromkeys(left, self.now()))
+                    record = attrs.evolve(record, current=None, retired=retired)
+                try:
+                    await self.store.save(record)
+                except StaleRecordError:
+                    continue  # a key that was still coming has been stored meanwhile
+                return
+
+    async def _load(self) -> LeaseRecord:
+        record = await self.store.load()
+        return LeaseRecord(owner=secrets.token_hex(3)) if record is None else record
+
+    async def _list(self) -> set[str] | None:
+        try:
+            return {key.api_key_name for key in await self.client.list_keys()}
+        except PermissionDeniedError:
+            return None  # without the read scope, keys are known by the record alone
+
+    def _is_gone(self, key: FastApiKey, listed: set[str] | None) -> bool:
+        if listed is None or key.api_key_name in listed:
+            return False
+        return key.created_time is None or self.now() - key.created_time > _SETTLED
+
+    async def _sweep(self, record: LeaseRecord, listed: set[str] | None) -> LeaseRecord:
+        """Delete what a crash has left, and what has been kept long enough."""
+        now = self.now()
+        beginning = f"{self.prefix}-{record.owner}-"
+        known = {*record.retired, *_names(record.current)}
+        strays = {name for name in listed or () if name.startswith(beginning)} - known
+        due = {name for name, moment in record.retired.items() if moment <= now}
+        if not strays and not due:
+            return record
+        # Saved first: whoever is making one of them with a lock that it has lost cannot store it any more.
+        record = await self.store.save(record)
+        left = await self._delete(strays | due)
+        return await self._save(record, retired=_without(record.retired, due - left))
+
+    async def _retire_all(self, record: LeaseRecord) -> LeaseRecord:
+        """Delete keys that are still kept: there are two at most, the present one and its successor."""
+        if not record.retired:
+            return record
+        left = await self._delete(record.retired)
+        return await self._save(record, retired=_without(record.retired, set(record.retired) - left))
+
+    async def _make(self, record: LeaseRecord) -> tuple[LeaseRecord, FastApiKey]:
+        if record.generation == 0:
+            # The owner before the key: after a crash in between, the key is known by it.
+            record = await self.store.save(record)
+        saved = record
+
+        async def save(key: FastApiKey) -> None:
+            nonlocal saved
+            retired = dict(record.retired)
+            if record.current is not None:
+                # Others learn of the new key when they look into the store.
+                until = [self.now() + self.grace, *self._others(record).values()]
+                retired[record.current.api_key_name] = max(until)
+            holders = self._holders(record)
+            try:
+                saved = await self._save(record, current=ended(key), retired=FrozenDict(retired), holders=holders)
+            except Exception:
+                # It may have been stored all the same, and only its answer be lost.
+                stored = await self.store.load()
+                if stored is None or key.api_key_name not in _names(stored.current):
+                    raise
+                saved = stored
+
+        def ended(key: FastApiKey) -> FastApiKey:
+            # Asked for, and so there, even if the answer does not tell it.
+            return attrs.evolve(key, valid_until=self.now() + life) if key.valid_until is None else key
+
+        life = _FIRST_LIFE if self.two_phase and self.lifetime > _FIRST_LIFE else self.lifetime
+        name = GeneratedName(f"{self.prefix}-{record.owner}")
+        request = attrs.evolve(self.template, api_key_name=name, valid_until=life)
+        key = ended(await self.client.create_key(request, save=save))
+        if life is self.lifetime:
+            return saved, key
+        end = self.now() + self.lifetime
+        try:
+            await self.client.update_key(UpdateKeyRequest(key.api_key_name, valid_until=end))
+        except FastKeyError:
+            # The old key serves on.
+            retired = FrozenDict({**record.retired, key.api_key_name: self.now()})
+            await self._save(saved, current=record.current, retired=retired)
+            raise
+        key = attrs.evolve(key, valid_until=end.replace(microsecond=0))
+        return await self._save(saved, current=key), key
+
+    async def _save_presence(self, record: LeaseRecord) -> LeaseRecord:
+        return await self._save(record, holders=self._holders(record))
+
+    async def _save(self, record: LeaseRecord, **changes: Any) -> LeaseRecord:
+        return await self.store.save(attrs.evolve(record, **changes))
+
+    def _holders(self, record: LeaseRecord) -> FrozenDict[datetime]:
+        return FrozenDict(self._others(record) | {self.instance: self.now() + self.presence})
+
+    def _others(self, record: LeaseRecord) -> dict[str, datetime]:
+        """Return who else is there, and until when it counts so."""
+        return {
+            name: until
+            for name, until in record.holders.items()
+            if name != self.instance and until > self.now() and not is_dead(name)
+        }
+
+    def _is_as_asked(self, key: FastApiKey) -> bool:
+        """Whether a stored key is what the template says: it may have changed since."""
+        parameters = dict(create_key(self.template, self.runtime.time()).parameters)
+        parameters.pop("valid_until", None)
+        return is_as_asked(attrs.evolve(key, valid_until=None), parameters)
+
+    async def _delete(self, names: Iterable[str]) -> set[str]:
+        """Delete keys, and return the names of those that could not be: they are tried again, and die of age."""
+        left = set()
+        for name in sorted(names):
+            try:
+                await self.client.delete_key(name)
+            except KeyNotFoundError:
+                continue  # its user has deleted it
+            except ApiError as error:
+                _LOGGER.warning("lease: the key %r could not be deleted yet: %s", name, type(error).__name__)
+                left.add(name)
+            else:
+                _LOGGER.info("lease: deleted the key %r", name)
+        return left
+
+
+def _names(key: FastApiKey | None) -> set[str]:
+    return set() if key is None else {key.api_key_name}
+
+
+def make_instance() -> str:
+    """Return a name for who uses a key, from which others on the machine can tell whether its process is alive."""
+    return f"{_place()}/{os.getpid()}/{secrets.token_hex(6)}"
+
+
+def _place() -> str:
+    """Return where process numbers mean the same: one boot of one machine, one namespace. Elsewhere, the host."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return platform.node()
+
+
+def is_dead(instance: str) -> bool:
+    """Whether the process of an instance on this machine is gone; of other machines there is no telling."""
+    place, _, pid = instance.rpartition("/")[0].rpartition("/")
+    # A host's name alone proves nothing; and on Windows, signal 0 is no question: it kills.
+    if os.name != "posix" or ":" not in place or place != _place() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _without(retired: Mapping[str, datetime], names: set[str]) -> FrozenDict[datetime]:
+    return FrozenDict({name: moment for name, moment in retired.items() if name not in names})
