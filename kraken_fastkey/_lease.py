@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -77,9 +77,9 @@ class KeyLease(Unpicklable):
             lease.key  # whenever a key is needed
 
     Any number of leases, in any number of processes, may share a store: they share its key, and one of them renews
-    it. What a lease has made bears `prefix` and its store's owner, which is chance, in its name. On entry, and at
-    each renewal, a key of that beginning that the store does not know is deleted: a crash has left it. No other
-    key is ever touched.
+    it. What a lease has made bears `prefix` and its store's owner, which is chance, in its name. On entry, at
+    each look and at each renewal, a key of that beginning that the store does not know is deleted: a crash has left
+    it. No other key is ever touched.
 
     While Kraken is down, the present key is used as long as it lives. A key that its user has deleted is noticed
     by a look at the list, each `check_every`, or by who uses it: see `renew`.
@@ -92,10 +92,12 @@ class KeyLease(Unpicklable):
             Left out, a third of it.
         store: Where the key is kept between two starts. Left out, in memory.
         prefix: What the names of the keys begin with: 1 to 12 of letters, digits, `_` and `.`.
-        grace: How long an old key is kept after the new one was handed over; 0 or more.
+        grace: How long an old key is kept after the new one was handed over, 0 or more; at most until the next
+            renewal, and longer while another lease of the store may not have the new one yet.
         on_exit: Whether to `"delete"` the key on exit, unless another lease of the store is using it, or to
             `"keep"` it for the next start.
-        on_change: Called with each key from the second on, before the old one is retired; it may be async.
+        on_change: Called with each key from the second on, as soon as it is there; it may be async, and is not
+            waited for.
         check_every: How often to look whether the key still exists, 1 second or more; `None` for never.
         two_phase: Whether to make each key with a life of 10 minutes, and to extend it when it is stored: then a
             crash in between leaves nothing for longer.
@@ -185,7 +187,7 @@ class KeyLease(Unpicklable):
             checked_at=self._checked_at,
         )
 
-    async def keys(self) -> AsyncIterator[FastApiKey]:
+    async def keys(self) -> AsyncGenerator[FastApiKey, None]:
         """Yield the present key, and then each that takes its place, until the lease is left.
 
         Raises:
@@ -235,7 +237,7 @@ class KeyLease(Unpicklable):
         self._renewals = self._failures = 0
         failure: StoreError | None = None
         try:
-            await self._take()
+            await self._take(as_asked=True)
         except FastKeyError:
             raise
         except Exception as error:  # noqa: BLE001  # of a user's store, and it may quote what it was to keep
@@ -310,9 +312,9 @@ class KeyLease(Unpicklable):
             self._failures = 0
             self._error = None
 
-    async def _take(self) -> None:
+    async def _take(self, *, as_asked: bool = False) -> None:
         """Take the stored key, or a new one."""
-        record, key, is_new = await self._book.take(self._is_fresh)
+        record, key, is_new = await self._book.take(self._is_fresh, as_asked=as_asked)
         self._renewals += is_new
         before = self._key
         self._plan(key, record)

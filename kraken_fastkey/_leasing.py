@@ -57,6 +57,7 @@ class LeaseBook:
         grace: How long an old key is kept.
         two_phase: Whether a key gets its life only when it is stored.
         instance: Who keeps the book: one of those that share the store.
+        given_up: The names of keys that could not be stored for sure, and were deleted.
         presence: How long this instance counts as there, from when it was last seen.
     """
 
@@ -70,15 +71,20 @@ class LeaseBook:
     two_phase: bool
     instance: str
     presence: timedelta
+    given_up: set[str] = attrs.field(factory=set)
 
     def now(self) -> datetime:
         """Return the present."""
         return datetime.fromtimestamp(self.runtime.time(), UTC)
 
-    async def take(self, usable: Usable) -> tuple[LeaseRecord, FastApiKey, bool]:
+    async def take(self, usable: Usable, *, as_asked: bool) -> tuple[LeaseRecord, FastApiKey, bool]:
         """Return the record, the stored key if it is usable, else a new one, and whether it is new.
 
         Keys that are due to be deleted are deleted before, so that there are never more than two.
+
+        Args:
+            usable: Tells whether a key is good, and has time left.
+            as_asked: Whether the stored key must be what the template says.
 
         Raises:
             FastKeyError: It failed. What is stored is as good as before.
@@ -100,7 +106,8 @@ class LeaseBook:
             if (
                 current is not None
                 and usable(current)
-                and self._is_as_asked(current)
+                and not (as_asked and not self._is_as_asked(current))
+                and current.api_key_name not in self.given_up
                 and not self._is_gone(current, listed)
             ):
                 return await self._save_presence(record), current, False
@@ -199,9 +206,11 @@ class LeaseBook:
                 saved = await self._save(record, current=ended(key), retired=FrozenDict(retired), holders=holders)
             except Exception:
                 # It may have been stored all the same, and only its answer be lost.
+                self.given_up.add(key.api_key_name)
                 stored = await self.store.load()
                 if stored is None or key.api_key_name not in _names(stored.current):
                     raise
+                self.given_up.discard(key.api_key_name)
                 saved = stored
 
         def ended(key: FastApiKey) -> FastApiKey:
@@ -244,9 +253,12 @@ class LeaseBook:
 
     def _is_as_asked(self, key: FastApiKey) -> bool:
         """Whether a stored key is what the template says: it may have changed since."""
-        parameters = dict(create_key(self.template, self.runtime.time()).parameters)
-        parameters.pop("valid_until", None)
-        return is_as_asked(attrs.evolve(key, valid_until=None), parameters)
+        # The life is the lease's own; a time from now on is another at each start.
+        moving: dict[str, Any] = {"valid_until": None} | {
+            field: None for field in ("query_from", "query_to") if isinstance(getattr(self.template, field), timedelta)
+        }
+        asked = create_key(attrs.evolve(self.template, **moving), self.runtime.time()).parameters
+        return is_as_asked(attrs.evolve(key, **moving), asked)
 
     async def _delete(self, names: Iterable[str]) -> set[str]:
         """Delete keys, and return the names of those that could not be: they are tried again, and die of age."""

@@ -641,3 +641,51 @@ def test_two_phases_that_fail_leave_the_old_key() -> None:
             assert [lease.key.api_key_name] == world.names
 
     in_world(scene)
+
+
+def test_two_templates_on_one_store_do_not_fight() -> None:
+    """As in a rolling deployment: the template counts on entry; after that, what the store holds."""
+
+    async def scene(world: World) -> None:
+        store = MemoryKeyStore()
+        other = CreateKeyRequest(permissions=Permissions(ledger_query=True), query_from=timedelta(days=-1))
+        async with world.lease(store=store) as one, KeyLease(world.client, other, store=store) as two:
+            await asyncio.sleep(3600)
+            assert one.key == two.key
+            assert (1, 1) == (one.health.renewals, two.health.renewals)
+        async with KeyLease(world.client, other, store=store, on_exit="keep"):
+            pass
+        async with KeyLease(world.client, other, store=store) as lease:
+            assert 0 == lease.health.renewals
+
+    in_world(scene)
+
+
+class _SilentStore(_ForgetfulStore):
+    async def load(self) -> Any:
+        if self.silent:
+            self.silent = False
+            raise OSError("no answer")
+        return await super().load()
+
+    async def save(self, record: Any) -> Any:
+        self.silent = self.forgets
+        return await super().save(record)
+
+    silent = False
+
+
+def test_a_key_whose_fate_the_store_does_not_tell_is_not_used() -> None:
+    """Stored or not, it has been deleted: the lease does not take it from the store later."""
+
+    async def scene(world: World) -> None:
+        store = _SilentStore()
+        async with world.lease(store=store, lifetime=HOUR) as lease:
+            await asyncio.sleep(2390)
+            for _ in range(30):
+                store.forgets = True
+                await asyncio.sleep(20)
+                assert lease.key.api_key_name in world.names
+            store.forgets = False
+
+    in_world(scene)
