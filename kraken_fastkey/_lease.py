@@ -237,7 +237,7 @@ class KeyLease(Unpicklable):
         self._renewals = self._failures = 0
         failure: StoreError | None = None
         try:
-            await self._take(as_asked=True)
+            await self._take(alive=self._is_alive)
         except FastKeyError:
             raise
         except Exception as error:  # noqa: BLE001  # of a user's store, and it may quote what it was to keep
@@ -312,9 +312,9 @@ class KeyLease(Unpicklable):
             self._failures = 0
             self._error = None
 
-    async def _take(self, *, as_asked: bool = False) -> None:
+    async def _take(self, *, alive: Callable[[FastApiKey], bool] | None = None) -> None:
         """Take the stored key, or a new one."""
-        record, key, is_new = await self._book.take(self._is_fresh, as_asked=as_asked)
+        record, key, is_new = await self._book.take(self._is_fresh, alive=alive)
         self._renewals += is_new
         before = self._key
         self._plan(key, record)

@@ -77,14 +77,15 @@ class LeaseBook:
         """Return the present."""
         return datetime.fromtimestamp(self.runtime.time(), UTC)
 
-    async def take(self, usable: Usable, *, as_asked: bool) -> tuple[LeaseRecord, FastApiKey, bool]:
+    async def take(self, usable: Usable, *, alive: Usable | None = None) -> tuple[LeaseRecord, FastApiKey, bool]:
         """Return the record, the stored key if it is usable, else a new one, and whether it is new.
 
         Keys that are due to be deleted are deleted before, so that there are never more than two.
 
         Args:
             usable: Tells whether a key is good, and has time left.
-            as_asked: Whether the stored key must be what the template says.
+            alive: Given on entry alone: then the stored key must be what the template says; and if Kraken is down,
+                one that is alive will do.
 
         Raises:
             FastKeyError: It failed. What is stored is as good as before.
@@ -97,7 +98,7 @@ class LeaseBook:
             except StoreError:
                 raise
             except FastKeyError as error:
-                if record.current is None or not usable(record.current):
+                if record.current is None or not (alive or usable)(record.current):
                     raise
                 # Kraken is down, and the key is good as far as anybody knows.
                 _LOGGER.warning("lease: the stored key is taken unseen: %s", type(error).__name__)
@@ -106,7 +107,7 @@ class LeaseBook:
             if (
                 current is not None
                 and usable(current)
-                and not (as_asked and not self._is_as_asked(current))
+                and (alive is None or self._is_as_asked(current))
                 and current.api_key_name not in self.given_up
                 and not self._is_gone(current, listed)
             ):

@@ -288,6 +288,17 @@ def test_an_entry_during_an_outage() -> None:
             with pytest.raises(FastKeyError):
                 async with world.lease():
                     raise AssertionError
+        await asyncio.sleep(5 * 3600)  # due for renewal, and good for another hour
+        async with world.sandbox.unreachable():
+            lease = world.lease(store=store)
+            await lease.__aenter__()
+            await asyncio.sleep(600)
+            assert first == lease.key
+            assert "failing" == lease.health.state
+        await asyncio.sleep(120)
+        assert [lease.key.api_key_name] == world.names
+        assert first != lease.key
+        await lease.__aexit__(None, None, None)
 
     in_world(scene)
 
