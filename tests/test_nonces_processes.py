@@ -23,7 +23,7 @@ from typing import cast
 import attrs
 import pytest
 
-from kraken_fastkey._nonces import FileNonceSource, MemoryNonceSource, NonceUnit
+from kraken_fastkey import FileNonceSource, MemoryNonceSource, NonceUnit
 from kraken_fastkey._runtime import SYSTEM
 
 NONCES = int(os.environ.get("NONCES", "200000"))
