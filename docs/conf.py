@@ -27,7 +27,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # Names of other packages have no page here to link to.
-_ELSEWHERE = r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|os|pathlib|types)\..*|Redis|.*\._adapters\._\w+"
+_ELSEWHERE = (
+    r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|os|pathlib|types)\..*|Redis"
+    r"|.*\._adapters\._\w+"
+)
 nitpick_ignore_regex = [(r"py:.*", _ELSEWHERE)]
 
 html_theme = "furo"
