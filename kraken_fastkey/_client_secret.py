@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kraken_fastkey._errors import InvalidRequestError
 from kraken_fastkey._secret import SecretStr
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 __all__ = ["decrypt_client_secret"]
+
+_MIN_LENGTH: Final = 8  # no client secret is shorter
 
 
 def decrypt_client_secret(
@@ -73,5 +75,5 @@ def _open(sealed: bytes, key: RSAPrivateKey) -> SecretStr | None:
         text = key.decrypt(sealed, PKCS1v15()).decode("ascii").strip()
     except ValueError:
         return None
-    # Of what was meant for another key, OpenSSL makes random bytes and no error.
-    return SecretStr(text) if text.isprintable() and text else None
+    # Of what was meant for another key, OpenSSL makes random bytes and no error; a few of them may look like text.
+    return SecretStr(text) if text.isprintable() and len(text) >= _MIN_LENGTH else None

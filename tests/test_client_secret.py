@@ -58,6 +58,7 @@ def test_the_base64_may_have_line_breaks() -> None:
     [
         ("not base64!", lambda: _pem(_key()), None, "encrypted_secret"),
         ("AAAA", lambda: _pem(_key()), None, "encrypted_secret"),
+        (_sealed("short"), lambda: _pem(_key()), None, "encrypted_secret"),
         (None, lambda: _pem(_key(1)), None, "encrypted_secret"),
         (None, lambda: b"FAKE", None, "private_key"),
         (None, lambda: _pem(_key(), PHRASE), None, "private_key"),
