@@ -63,8 +63,8 @@ from kraken_fastkey._wire.http import MAX_ANSWER_BYTES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-RUN_PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-ALL_PAGES = [*RUN_PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
+RUN_PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+ALL_PAGES = [*RUN_PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
 MAX_NOT_RUN = 3
 EXTRAS = ("ccxt", "cryptography", "kraken", "redis", "sqlalchemy")
 
@@ -73,6 +73,11 @@ FENCE = re.compile(
 )
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^\n]+) -->\n\s*\Z")
 FILE_NAME = re.compile(r"# (?P<name>[\w/.-]+\.\w+)\n")
+
+
+def name_of(page: Path) -> str:
+    """Return where a page is, for people: `how-to/login.md`."""
+    return page.relative_to(DOCS if DOCS in page.parents else ROOT).as_posix()
 
 
 @attrs.frozen
@@ -100,7 +105,7 @@ class Block:
     @property
     def place(self) -> str:
         """Where it is, for people."""
-        return f"{self.page.name}:{self.line}"
+        return f"{name_of(self.page)}:{self.line}"
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -230,7 +235,7 @@ def test_program_does_what_its_page_says(
     assert [] == strangers
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_FILES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_WITH_FILES, ids=name_of)
 def test_files_of_a_page_pass_pytest(page: Path, tmp_path: Path) -> None:
     """The test files that a page shows pass, every test of them."""
     expected: set[str] = set()
@@ -260,7 +265,7 @@ def test_few_blocks_are_not_run() -> None:
     assert all(len(reason.split()) >= 4 for reason in reasons)
 
 
-@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_no_block_escapes(page: Path) -> None:
     """Each fence of Python, and each marker, is one that these tests see."""
     text = page.read_text(encoding="utf-8")
@@ -280,7 +285,7 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     """Each link to another page, and to a heading of it, has a target."""
     broken = []
@@ -296,8 +301,8 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def test_reference_has_every_public_name() -> None:
     """The reference describes what `__all__` exports, each name once, and nothing else."""
-    text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    described = re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE)
+    pages = [page.read_text(encoding="utf-8") for page in RUN_PAGES if DOCS / "reference" in page.parents]
+    described = re.findall(r"^\.\. auto\w+:: (\S+)$", "\n".join(pages), re.MULTILINE)
     modules = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing)
     public = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
     assert sorted(public) == sorted(described)
@@ -311,7 +316,7 @@ def error_classes() -> dict[str, type[FastKeyError]]:
 
 def test_errors_page_draws_the_tree() -> None:
     """The drawn tree has each class below its base, and a second base in brackets."""
-    drawing = next(block.code for block in blocks_of(DOCS / "errors.md") if "├──" in block.code)
+    drawing = next(block.code for block in blocks_of(DOCS / "reference/errors.md") if "├──" in block.code)
     drawn: dict[str, tuple[str, ...]] = {}
     path: list[str] = []
     for line in drawing.splitlines():
@@ -334,13 +339,13 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
 
 def test_errors_page_tells_what_to_do_about_each() -> None:
     """The table has a row for each class."""
-    assert set(error_classes()) == {row[0].strip("`") for row in rows_of("errors.md", "The tree")}
+    assert set(error_classes()) == {row[0].strip("`") for row in rows_of("reference/errors.md", "The tree")}
 
 
 def test_errors_page_tells_what_an_error_carries() -> None:
     """The table has a row for each attribute of the root."""
     assert set(vars(FastKeyError("a text"))) == {
-        row[0].strip("`") for row in rows_of("errors.md", "What an error carries")
+        row[0].strip("`") for row in rows_of("reference/errors.md", "What an error carries")
     }
 
 
@@ -351,7 +356,7 @@ def quoted_default(text: str) -> float | None:
 
 def test_retries_page_quotes_the_policys_defaults() -> None:
     """Each parameter of `RetryPolicy` is there, with its default."""
-    quoted = {row[0].strip("`"): row[1] for row in rows_of("retries.md", "RetryPolicy")}
+    quoted = {row[0].strip("`"): row[1] for row in rows_of("reference/retries.md", "RetryPolicy")}
     assert "always" == quoted.pop("retry_if")
     defaults = {field.name: field.default for field in attrs.fields(RetryPolicy) if field.name != "retry_if"}
     assert defaults == {name: quoted_default(text) for name, text in quoted.items()}
@@ -359,14 +364,14 @@ def test_retries_page_quotes_the_policys_defaults() -> None:
 
 def test_retries_page_quotes_the_timeouts() -> None:
     """Each phase of `Timeouts` is there, with its default."""
-    quoted = {row[0].strip("`"): quoted_default(row[1]) for row in rows_of("retries.md", "Deadline")}
+    quoted = {row[0].strip("`"): quoted_default(row[1]) for row in rows_of("reference/retries.md", "Deadline")}
     assert {field.name: field.default for field in attrs.fields(Timeouts)} == quoted
 
 
 def test_retries_page_quotes_the_waits() -> None:
     """The longest waits are those of the default policy, for as many retries as it allows."""
     policy = RetryPolicy()
-    quoted = {int(row[0]): quoted_default(row[1]) for row in rows_of("retries.md", "How long it waits")}
+    quoted = {int(row[0]): quoted_default(row[1]) for row in rows_of("reference/retries.md", "How long it waits")}
     almost_one = 1 - 2**-53
     waits = {
         retry: policy.wait_before_retry(
@@ -391,7 +396,7 @@ def test_retries_page_quotes_the_fixed_numbers() -> None:
         _transport._MAX_CONNECTIONS,
         MAX_ANSWER_BYTES,
         _retry._SHARE_FOR_THE_ATTEMPT,
-    ] == [quoted_default(row[1]) for row in rows_of("retries.md", "Numbers that are fixed")]
+    ] == [quoted_default(row[1]) for row in rows_of("reference/retries.md", "Numbers that are fixed")]
 
 
 def test_retries_page_tells_what_is_sent_again() -> None:
@@ -421,15 +426,15 @@ def test_retries_page_tells_what_is_sent_again() -> None:
         return "after looking" if may_wait(error, repeatable=True) else "no"
 
     decided = [[f"`{call.operation}()`", *(sent_again(call, error) for error in errors)] for call in calls]
-    assert decided == rows_of("retries.md", "What is sent again")
+    assert decided == rows_of("reference/retries.md", "What is sent again")
 
 
 def test_lost_answers_page_tells_when_the_client_looks() -> None:
     """The looks in the table are those of a name that the client has generated, until one counts."""
     looks = [*itertools.accumulate(_janitor.SETTLING), _janitor._WATCH_SECONDS]
     assert _janitor._WATCH_SECONDS == sum(_janitor.SETTLING) + _janitor._LATE_LOOK
-    rows = rows_of("lost-answers.md", "A generated name")
+    rows = rows_of("explanation/lost-answers.md", "A generated name")
     assert [[str(number), f"{seconds:g}"] for number, seconds in enumerate(looks, 1)] == rows
     *early, last = (f"{seconds:g}" for seconds in looks[:-1])
-    page = (DOCS / "lost-answers.md").read_text(encoding="utf-8")
+    page = (DOCS / "explanation/lost-answers.md").read_text(encoding="utf-8")
     assert f"lists the keys {', '.join(early)} and {last} seconds after the doubt" in page

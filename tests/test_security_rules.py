@@ -581,7 +581,7 @@ async def test_the_user_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
 def test_no_page_prints_a_secret_with_openssl() -> None:
     """S25: no page of the documentation has the app's secret decrypted into a terminal."""
     root = TESTS.parent
-    pages = [*root.glob("*.md"), *(root / "docs").glob("*.md")]
+    pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
     assert 5 < len(pages)
     assert not [page for page in pages if "rsautl" in page.read_text(encoding="utf-8")]
 

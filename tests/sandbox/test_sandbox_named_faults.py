@@ -15,7 +15,7 @@ import kraken_fastkey
 from kraken_fastkey.sandbox import FAULTS, Answer, Disconnect, Fault, Hang, KrakenSandbox, LateCommit, OneOf
 
 ANSWERS = {name: fault for name, fault in FAULTS.items() if isinstance(fault, Answer)}
-PAGE = Path(kraken_fastkey.__file__).parent.parent / "docs" / "sandbox.md"
+PAGE = Path(kraken_fastkey.__file__).parent.parent / "docs" / "reference" / "sandbox.md"
 
 
 @pytest.fixture(name="kit")
