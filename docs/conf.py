@@ -26,8 +26,6 @@ version = release = kraken_fastkey.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = True
-# A new page in a folder is listed by itself; where there is none yet, all are listed by name.
-suppress_warnings = ["toc.empty_glob"]
 # Names of other packages have no page here to link to.
 _ELSEWHERE = (
     r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|os|pathlib|types)\..*|Redis"
