@@ -133,6 +133,57 @@ print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))
     assert f"{kraken_fastkey.__version__}\n" == done.stdout
 
 
+def _run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_importing_the_package_alone_is_cheap() -> None:
+    """Nothing but the version is imported before a name is asked for, and then not the network for all names."""
+    program = """
+import sys
+import kraken_fastkey
+heavy = {"aiohttp", "asyncio", "attrs", "cattrs", "ssl"}
+print(sorted(heavy & set(sys.modules)))
+kraken_fastkey.SecretStr, kraken_fastkey.FastKeyError, kraken_fastkey.Permissions, kraken_fastkey.RetryPolicy
+print(sorted((heavy - {"attrs"}) & set(sys.modules)))
+"""
+    assert "[]\n[]\n" == _run(program)
+
+
+def test_names_come_from_where_type_checkers_see_them() -> None:
+    """What is imported when it is asked for is what the block for type checkers imports, name by name."""
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: (node.module or "").rpartition(".")[2]
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == kraken_fastkey._HOMES  # type: ignore[attr-defined]  # not for type checkers
+    assert set(kraken_fastkey.__all__) == {*seen, "__version__"}
+
+
+def test_names_are_like_any_other_module_s() -> None:
+    """dir(), import *, pickles and stores work in a fresh interpreter; a name that there is not is an error."""
+    program = """
+import pickle
+import kraken_fastkey
+assert set(kraken_fastkey.__all__) <= set(dir(kraken_fastkey))
+kraken_fastkey.stores.MemoryGrantStore
+error = pickle.loads(b"ckraken_fastkey\\nKeyNotFoundError\\n(S'gone'\\ntR.")
+assert type(error) is kraken_fastkey.KeyNotFoundError
+from kraken_fastkey import *
+assert FastKeyClient is kraken_fastkey.FastKeyClient
+try:
+    kraken_fastkey.FastKeyKlient
+except AttributeError as error:
+    print(error)
+"""
+    assert "module 'kraken_fastkey' has no attribute 'FastKeyKlient'\n" == _run(program)
+
+
 def test_what_is_exported_is_there_and_sorted() -> None:
     """__all__ tells the whole public face; nothing public is missing from it."""
     for module in (kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores):
