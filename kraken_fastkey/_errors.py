@@ -30,7 +30,7 @@ FastKeyError
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from kraken_fastkey._frozendict import FrozenDict
 
@@ -64,6 +64,10 @@ __all__ = [
     "TransportError",
     "UnknownOutcomeError",
 ]
+
+# Where the documentation is published; the address of its page on errors stays, wherever that page moves.
+DOCUMENTATION_URL: Final = "https://kraken-fastkey.readthedocs.io"
+_ERRORS_URL: Final = f"{DOCUMENTATION_URL}/errors/"
 
 NonceUnit = Literal["s", "ms", "us", "ns"]
 """What a nonce counts: seconds, milliseconds, microseconds or nanoseconds."""
@@ -126,11 +130,25 @@ class FastKeyError(Exception):
         self.codes: tuple[str, ...] = tuple(codes)
         self.retry_after = retry_after
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What went wrong and what to do, as in `str(error)`, but without the address: for a text of your own."""
         text = super().__str__()
         if self.operation is not None:
             text = f"{self.operation}: {text}"
         return f"{text} ({self.attempts} attempts)" if self.attempts > 1 else text
+
+    @property
+    def help_url(self) -> str:
+        """The address of the documentation on this error: its causes, what was done at Kraken, and what to do.
+
+        For a class of your own it is that of the nearest class of this library.
+        """
+        known = next(cls for cls in type(self).__mro__ if globals().get(cls.__name__) is cls)
+        return f"{_ERRORS_URL}#{known.__name__.lower()}"
+
+    def __str__(self) -> str:
+        return f"{self.summary} (see {self.help_url})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own would call __init__ with the message alone and lose required arguments.

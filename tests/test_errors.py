@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from importlib.metadata import metadata
 from typing import Any
 
 import pytest
@@ -156,8 +157,40 @@ def test_codes_become_a_tuple() -> None:
     ],
 )
 def test_str(details: dict[str, Any], text: str) -> None:
-    """The text names the operation, and the attempts if there were several."""
-    assert str(build(ApiError, **details)) == text
+    """The text names the operation, the attempts if there were several, and where to read on; the argument is bare."""
+    error = build(ApiError, **details)
+
+    assert text == error.summary
+    assert f"{text} (see https://kraken-fastkey.readthedocs.io/errors/#apierror)" == str(error)
+    assert ("mend it",) == error.args
+
+
+@pytest.mark.parametrize("cls", CLASSES.values())
+def test_text_leads_to_the_classs_own_section(cls: type[FastKeyError]) -> None:
+    """The address is that of the class, and is in the text once, on its one line."""
+    error = fill(cls)
+
+    assert f"https://kraken-fastkey.readthedocs.io/errors/#{cls.__name__.lower()}" == error.help_url
+    assert 1 == str(error).count("https://")
+    assert 1 == len(str(error).splitlines())
+
+
+def test_users_own_class_leads_to_the_nearest_known_one() -> None:
+    """A class that a user derives is told of where its nearest base is, whatever its name."""
+
+    class _BotError(UnknownOutcomeError):
+        """A class of a user's own."""
+
+    own = type("TransportError", (_BotError, LookupError), {})("look first", api_key_name="grid-bot")
+
+    assert "https://kraken-fastkey.readthedocs.io/errors/#unknownoutcomeerror" == own.help_url
+    assert "look first (see https://kraken-fastkey.readthedocs.io/errors/#unknownoutcomeerror)" == str(own)
+
+
+def test_address_is_the_one_of_the_package() -> None:
+    """The package's metadata name the same site as its errors."""
+    found = metadata("kraken-fastkey").get_all("Project-URL") or []
+    assert f"Documentation, {_errors.DOCUMENTATION_URL}" in found
 
 
 @pytest.mark.parametrize("cls", CLASSES.values())
@@ -195,7 +228,7 @@ def test_invalid_request_error() -> None:
 
     assert isinstance(error, ValueError)
     assert error.faults == {"api_key_name": "is empty", "nonce_window": "must be an int"}
-    assert str(error) == "create_key: api_key_name: is empty; nonce_window: must be an int"
+    assert error.summary == "create_key: api_key_name: is empty; nonce_window: must be an int"
     assert error.outcome == "not_sent"
 
 

@@ -62,7 +62,7 @@ async def test_environment_without_a_token(content: str | None, monkeypatch: pyt
     with pytest.raises(TokenUnavailableError) as caught:
         await EnvironmentTokenProvider().get_token()
 
-    assert str(caught.value) == "the environment variable KRAKEN_ACCESS_TOKEN is not set, or empty: set it"
+    assert caught.value.summary == "the environment variable KRAKEN_ACCESS_TOKEN is not set, or empty: set it"
     assert caught.value.outcome == "not_sent"
 
 
@@ -82,7 +82,7 @@ async def test_environment_that_still_holds_the_refused_token(monkeypatch: pytes
     with pytest.raises(AuthenticationError) as caught:
         await EnvironmentTokenProvider().get_token(rejected=AccessToken(FAKE))
 
-    assert str(caught.value) == (
+    assert caught.value.summary == (
         "Kraken refused the access token, and the environment variable KRAKEN_ACCESS_TOKEN still holds it: "
         "set a new one"
     )
@@ -178,7 +178,7 @@ async def test_file_that_still_holds_the_refused_token(path: Path) -> None:
     with pytest.raises(AuthenticationError) as caught:
         await FileTokenProvider(path).get_token(rejected=AccessToken(FAKE))
 
-    assert str(caught.value) == (
+    assert caught.value.summary == (
         f"Kraken refused the access token, and {path} still holds it: see to what writes the file"
     )
 
@@ -199,7 +199,7 @@ async def test_file_that_cannot_be_read(kind: str, reason: str, tmp_path: Path) 
     with pytest.raises(TokenUnavailableError) as caught:
         await FileTokenProvider(path).get_token()
 
-    assert str(caught.value) == f"the token file {path} cannot be read: {reason}"
+    assert caught.value.summary == f"the token file {path} cannot be read: {reason}"
     assert (None, "not_sent") == (caught.value.__cause__, caught.value.outcome)
 
 
@@ -363,7 +363,7 @@ async def test_command_that_prints_the_refused_token_again() -> None:
     with pytest.raises(AuthenticationError) as caught:
         await provider.get_token(rejected=first)
 
-    assert str(caught.value) == f"Kraken refused the access token, and the command {sys.executable} printed it again"
+    assert caught.value.summary == f"Kraken refused the access token, and the command {sys.executable} printed it again"
 
 
 @pytest.mark.parametrize("prefix", ["FAKE-", "no token "], ids=["exit status", "no token"])
@@ -402,7 +402,7 @@ async def test_command_that_fails(code: str, reason: str) -> None:
     with pytest.raises(TokenUnavailableError) as caught:
         await CommandTokenProvider(python(code)).get_token()
 
-    assert str(caught.value) == f"the token command {sys.executable} {reason}"
+    assert caught.value.summary == f"the token command {sys.executable} {reason}"
     assert "FAKE-x" not in package_locals(caught.value).replace(code, "").replace(repr(code)[1:-1], "")
     assert (None, "not_sent") == (caught.value.__cause__, caught.value.outcome)
 
@@ -530,7 +530,7 @@ async def test_command_that_takes_too_long() -> None:
     with pytest.raises(TokenUnavailableError) as caught:
         await CommandTokenProvider(python("import signal; signal.pause()"), timeout=0.05).get_token()
 
-    assert str(caught.value) == f"the token command {sys.executable} took longer than 0.05 s"
+    assert caught.value.summary == f"the token command {sys.executable} took longer than 0.05 s"
     assert (None, None) == (caught.value.__cause__, caught.value.__context__)
     assert time.monotonic() - began < 5
 

@@ -332,7 +332,7 @@ async def test_token_that_was_refused_is_not_returned_again(get: Get, advice: st
         await get(rejected=AccessToken(FAKE, SOON, "other scopes"))
 
     error = caught.value
-    assert str(error) == f"Kraken refused the access token, and {advice}"
+    assert error.summary == f"Kraken refused the access token, and {advice}"
     assert (401, True, "refused", 0) == (error.status, error.token_rejected, error.outcome, error.attempts)
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert "8c1f" not in "".join(told.format())

@@ -452,7 +452,7 @@ def test_wrong_type_in_a_list(result: object, faults: tuple[str, ...]) -> None:
     error = unreadable(CALLS["list_keys"], answer({"result": result}))
 
     assert sorted(error.faults) == sorted(faults)
-    assert str(error).endswith("Ask again.")
+    assert error.summary.endswith("Ask again.")
 
 
 @pytest.mark.parametrize("result", [{}, {"keys": []}, "", "grid-bot", 0, 5, 0.5, True, False])
@@ -589,7 +589,7 @@ def test_description_is_told() -> None:
         CALLS["list_keys"], answer({"error": "invalid_token", "error_description": "it\nhas\x1b[31m expired"}, 401)
     )
 
-    assert str(error) == (
+    assert error.summary == (
         "list_keys: Kraken answered 401: invalid_token (it has [31m expired). "
         "Get a new access token, or have the user authorize the app again."
     )
@@ -703,11 +703,11 @@ def test_page_of_the_edge() -> None:
     )
     error = refused(create_call(), answer(page, 502, HTML))
 
-    assert str(error) == (
+    assert error.summary == (
         "create_key: Kraken answered 502: api.kraken.com | 502: Bad gateway [CF-Ray 8f2a1b-FRA]. "
         "Kraken is down or overloaded: try again later."
     )
-    assert len(str(error)) <= 200
+    assert len(error.summary) <= 200
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def automatic_encryption_key() -> SecretStr:
         return encryption_key_from_environment()
     try:
         return encryption_key_from_keyring()
-    except (StoreError, ModuleNotFoundError) as error:
+    except StoreError as error:
+        reason = error.summary
+    except ModuleNotFoundError as error:
         reason = str(error)
     raise InvalidRequestError(
         {

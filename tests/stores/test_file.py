@@ -90,7 +90,7 @@ async def test_file_that_others_can_use_is_refused(path: Path, mode: int) -> Non
     content = path.read_bytes()
     path.chmod(mode)
     error = await _refused(path)
-    assert f"{path} can be read or written by others (mode {mode:03o}): chmod 600 {path}" == str(error)
+    assert f"{path} can be read or written by others (mode {mode:03o}): chmod 600 {path}" == error.summary
     assert (content, mode) == (path.read_bytes(), _mode(path))
 
 
@@ -103,7 +103,7 @@ async def test_folder_that_others_can_use_is_refused(path: Path, mode: int) -> N
     assert (
         f"{path.parent} can be read or written by others (mode {mode:03o}): "
         f"name a folder below it, which is then made, or chmod 700 {path.parent} if nobody else uses it"
-    ) == str(error)
+    ) == error.summary
     with pytest.raises(StoreError, match="chmod 700"):
         async with FileGrantStore(path).lock():
             pass
@@ -151,7 +151,7 @@ async def test_symlink_in_the_files_place_is_refused(path: Path, target: str) ->
     link = path.with_name("link")
     link.symlink_to(target)
     error = await _refused(link)
-    assert f"{link} cannot be read: a symbolic link is in its place: name the file that it leads to" == str(error)
+    assert f"{link} cannot be read: a symbolic link is in its place: name the file that it leads to" == error.summary
     assert link.is_symlink()
     assert not path.with_name("nothing").exists()
 
@@ -200,7 +200,7 @@ async def test_what_is_no_plain_file_is_refused(path: Path, kind: str) -> None:
     else:
         os.mkfifo(path, 0o600)
     error = await _refused(path)
-    assert f"{path} is no plain file: name another" == str(error)
+    assert f"{path} is no plain file: name another" == error.summary
 
 
 async def test_file_that_is_too_large_is_refused(path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_file_that_is_too_large_is_refused(path: Path) -> None:
     path.touch(0o600)
     os.truncate(path, 10**12)
     error = await _refused(path)
-    assert f"{path} is larger than {MAX_BYTES} bytes: no record is; name another" == str(error)
+    assert f"{path} is larger than {MAX_BYTES} bytes: no record is; name another" == error.summary
     other = FileGrantStore(path.with_name("other"))
     with pytest.raises(StoreError, match="other cannot be written: [0-9]+ bytes are more than"):
         await other.save(Grant("a" * MAX_BYTES))
@@ -346,7 +346,7 @@ async def test_lock_is_waited_for_with_growing_pauses(path: Path, fake_time: Fak
             async with waiting.lock():
                 raise AssertionError
     said = f"{path} is locked by another task or process, and was so for 2 s: nothing was done, try again"
-    assert said == str(raised.value)
+    assert said == raised.value.summary
     assert 2 == pytest.approx(sum(fake_time.sleeps), abs=0.001)
     assert [0.00075, 0.0015, 0.003] == fake_time.sleeps[:3]
     assert pytest.approx(0.0375) == max(fake_time.sleeps)

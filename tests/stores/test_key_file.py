@@ -107,7 +107,7 @@ def _told(place: Path) -> str:
     with pytest.raises(InvalidRequestError) as raised:
         FileKeyStore(place)
     assert raised.value.__context__ is None
-    return str(raised.value)
+    return raised.value.summary
 
 
 @pytest.mark.parametrize(

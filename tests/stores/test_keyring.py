@@ -182,7 +182,7 @@ async def _refused(call: Callable[[], Any], error: type[StoreError] = StoreError
     assert [] == leaks(package_locals(raised.value) + shown_by(raised.value) + everything_shown(raised.value), SECRET)
     assert raised.value.__cause__ is None
     assert type(raised.value.__context__) in {type(None), TimeoutError}  # asyncio's own
-    return str(raised.value)
+    return raised.value.summary
 
 
 async def test_record_is_text_of_a_service_and_an_account(backend: MemoryKeyring) -> None:

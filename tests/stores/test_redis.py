@@ -465,7 +465,7 @@ async def test_another_type_of_key_is_told(redis: Any) -> None:
     await redis.set(key, SECRET)
     for error in await _refused(store):
         text = f"cannot be read: something else is there: delete the key {key}, or use another database"
-        assert f"the grant of 'AA11 N84G' in Redis {text}" == str(error)
+        assert f"the grant of 'AA11 N84G' in Redis {text}" == error.summary
     await redis.rpush(lock, SECRET)
     with pytest.raises(StoreError, match=f"cannot be locked: something else is there: delete the key {lock}"):
         await increment(store)
@@ -495,7 +495,7 @@ async def test_killed_server_is_told(
             await store.save(GRANT)
             mortal.kill()
             await asyncio.sleep(LIFE)  # renewals fail
-            texts = [str(error) for error in await _refused(store)]
+            texts = [error.summary for error in await _refused(store)]
         assert [
             f"the grant of {ACCOUNT!r} in Redis cannot be read: Redis failed (ConnectionError): see to the "
         ] * 2 == [text.partition("server")[0] for text in texts]
@@ -519,7 +519,9 @@ async def test_frozen_server_is_told_in_time(mortal: RedisServer, monkeypatch: p
         with mortal.frozen():
             with pytest.raises(StoreError, match=r"cannot be locked: Redis failed .TimeoutError."):
                 await increment(store)
-            assert ["TimeoutError"] * 2 == [str(error).split("(")[1].split(")")[0] for error in await _refused(store)]
+            assert ["TimeoutError"] * 2 == [
+                error.summary.split("(")[1].split(")")[0] for error in await _refused(store)
+            ]
         assert 2 > time.monotonic() - started
         assert saved == await store.load()
         assert 2 == await increment(store)
