@@ -24,7 +24,7 @@ copyright = author  # noqa: A001  # Sphinx calls it so
 version = release = kraken_fastkey.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_extra"]
 nitpicky = True
 # Names of other packages have no page here to link to.
 _ELSEWHERE = (
@@ -34,6 +34,8 @@ _ELSEWHERE = (
 nitpick_ignore_regex = [(r"py:.*", _ELSEWHERE)]
 
 html_theme = "furo"
+# Copied as it is: the short address of errors, which their texts end with.
+html_extra_path = ["_extra"]
 html_title = f"kraken-fastkey {release}"
 myst_heading_anchors = 3
 

@@ -52,6 +52,7 @@ from kraken_fastkey import (
     UpdateKeyRequest,
     _account,
     _engine,
+    _errors,
     _janitor,
     _listing,
     _retry,
@@ -337,9 +338,24 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
-def test_errors_page_tells_what_to_do_about_each() -> None:
-    """The table has a row for each class."""
-    assert set(error_classes()) == {row[0].strip("`") for row in rows_of("reference/errors.md", "The tree")}
+def test_each_error_has_a_section_where_its_text_leads() -> None:
+    """Each class has one section, under the anchor of its address, that tells cause, outcome and remedy in this order."""
+    page = DOCS / "reference/errors.md"
+    parts = re.split(r"^## (\w+Error)\n", FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(error_classes()) == sorted(parts[1::2])
+    for name, cls in error_classes().items():
+        address = cls.__new__(cls).help_url
+        assert (f"{_errors.DOCUMENTATION_URL}/errors/", name.lower()) == tuple(address.split("#"))
+        assert name.lower() in anchors_of(page)
+        assert ["Cause", "At Kraken", "Remedy"] == re.findall(r"^\*\*([\w ]+)\.\*\* \S", sections[name], re.MULTILINE)
+
+
+def test_address_of_errors_leads_on_to_their_page() -> None:
+    """The short address is a page of the built documentation that leads to the errors, and to the section."""
+    page = (DOCS / "_extra/errors/index.html").read_text(encoding="utf-8")
+    assert 'location.replace("../reference/errors.html" + location.hash)' in page
+    assert "/errors/" == _errors._ERRORS_URL.removeprefix(_errors.DOCUMENTATION_URL)
 
 
 def test_errors_page_tells_what_an_error_carries() -> None:
