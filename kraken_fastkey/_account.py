@@ -11,9 +11,11 @@ from typing import Final
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
 from kraken_fastkey._tokens import TokenProvider
 
-__all__ = ["Account"]
+__all__ = ["LOCKOUT_SECONDS", "Account"]
 
-_LOCKOUT_SECONDS: Final = 15 * 60.0
+LOCKOUT_SECONDS: Final = 15 * 60.0
+"""For how long nothing is sent after Kraken has locked an account out."""
+
 _REMEMBERED_SECONDS: Final = 300.0  # longer than a list lags
 
 
@@ -148,7 +150,7 @@ class Account:
                 retry_after=left,
             )
         self._probed_at = now
-        self._locked_until = now + _LOCKOUT_SECONDS
+        self._locked_until = now + LOCKOUT_SECONDS
         return None
 
     @property
@@ -159,7 +161,7 @@ class Account:
     def lock_out(self, now: float) -> None:
         """Note that Kraken has locked the account out."""
         self._probed_at = None
-        self._locked_until = now + _LOCKOUT_SECONDS
+        self._locked_until = now + LOCKOUT_SECONDS
 
     def end_probe(self, began: float, *, answered: bool) -> None:
         """Note how an attempt ended that was not locked out.

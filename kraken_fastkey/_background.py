@@ -28,6 +28,11 @@ class Work(Protocol[_T]):
     operation: str
     progress: Progress
 
+    @property
+    def api_key_name(self) -> str:
+        """The key that it concerns."""
+        ...
+
     async def run(self) -> _T:
         """Do it."""
         ...

@@ -36,7 +36,7 @@ class Change:
         self._janitor = janitor
         self._engine = janitor.engine
         self._account = janitor.account
-        self._name = request.api_key_name
+        self.api_key_name = request.api_key_name
         self._new_name = request.new_api_key_name
         self._call = update_key(request, self._engine.runtime.time())
         self._reconciles = reconciles
@@ -49,11 +49,11 @@ class Change:
             FastKeyError: It was not changed; with an `UnknownOutcomeError`, it may be.
         """
         within = self._engine.seconds_left(self.progress)
-        async with self._account.hold(self._name, self._new_name or self._name, within=within):
+        async with self._account.hold(self.api_key_name, self._new_name or self.api_key_name, within=within):
             while not await self._try():
                 pass
             if self._new_name is not None:
-                self._account.forget(self._name, self._engine.runtime.monotonic())
+                self._account.forget(self.api_key_name, self._engine.runtime.monotonic())
 
     def abandon(self) -> bool:
         """Note that nobody waits any more; the attempt under way is the last."""
@@ -81,6 +81,10 @@ class Change:
 
     async def _reconcile(self, failure: FastKeyError) -> bool:
         """Look at the keys until it is clear whether the change has been made."""
+        with self._janitor.reconciling(self.operation, self.api_key_name, failure):
+            return await self._settle(failure)
+
+    async def _settle(self, failure: FastKeyError) -> bool:
         # A refusal follows on a doubt: what was in doubt may be what it was refused for.
         may_repeat = self.progress.outcome != "refused"
         state: UpdateVerdict | None = None
@@ -90,15 +94,20 @@ class Change:
             await self._engine.pause(seconds, self._account)
             try:
                 listing = await self._janitor.look(self.progress)
-            except PermissionDeniedError:
+            except PermissionDeniedError as error:
+                self._janitor.tell_failed_look(self.operation, self.api_key_name, error)
                 # Unseen, the same values may be set twice, but a name is changed just once.
                 if self._new_name is None and may_repeat and await self._may_repeat(failure):
                     return False
                 raise unknown(self._call, failure, _LOOK) from failure
-            except FastKeyError:
+            except FastKeyError as error:
+                self._janitor.tell_failed_look(self.operation, self.api_key_name, error)
                 state = None
                 continue
-            state = judge_update(listing, self._name, self._new_name, self._call.parameters, sent=self.progress.started)
+            state = judge_update(
+                listing, self.api_key_name, self._new_name, self._call.parameters, sent=self.progress.started
+            )
+            self._janitor.tell_look(self.operation, self.api_key_name, state)
             if state == "done":
                 return True
             # The same change twice does no harm, so the list need not come up to date first.
@@ -134,7 +143,7 @@ class Deletion:
     def __init__(self, janitor: Janitor, api_key_name: str) -> None:
         self._engine = janitor.engine
         self._account = janitor.account
-        self._name = api_key_name
+        self.api_key_name = api_key_name
         self._call = delete_key(api_key_name)
         self.progress = self._engine.begin()
 
@@ -144,10 +153,10 @@ class Deletion:
         Raises:
             FastKeyError: It was not deleted; with the outcome `"unknown"`, it may be.
         """
-        async with self._account.hold(self._name, within=self._engine.seconds_left(self.progress)):
+        async with self._account.hold(self.api_key_name, within=self._engine.seconds_left(self.progress)):
             await self._engine.run(self._call, self._account, self.progress)
-            self._account.forget(self._name, self._engine.runtime.monotonic())
-            self._account.unsettled.pop(self._name, None)
+            self._account.forget(self.api_key_name, self._engine.runtime.monotonic())
+            self._account.unsettled.pop(self.api_key_name, None)
 
     def abandon(self) -> bool:
         """Note that nobody waits any more; what may be half done is done to its end."""

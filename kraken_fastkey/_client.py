@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 import attrs
 
@@ -14,11 +14,14 @@ from kraken_fastkey._account import Account
 from kraken_fastkey._background import Background, Work, join
 from kraken_fastkey._changing import Change, Deletion
 from kraken_fastkey._creating import Creation, Save
+from kraken_fastkey._emitter import Emitter, hook_fault
 from kraken_fastkey._engine import Engine
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError
+from kraken_fastkey._events import ClosingCutOff, DangerousKeyRequested, EventHook
 from kraken_fastkey._janitor import Janitor
 from kraken_fastkey._listing import Lister
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, KeyInfo, UpdateKeyRequest, UserInfo
+from kraken_fastkey._observed import ObservedWork, observe_read
 from kraken_fastkey._retry import RetryPolicy, is_seconds
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import Unpicklable
@@ -34,7 +37,6 @@ DEFAULT_BASE_URL: Final = "https://api.kraken.com/oauth"
 """Kraken's production server."""
 
 _T = TypeVar("_T")
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _DEFAULT_RETRY: Final = RetryPolicy()
 _DEFAULT_TIMEOUTS: Final = Timeouts()
 
@@ -73,6 +75,7 @@ class FastKeyClient(Unpicklable):
             `"reconcile"` finds out, by listing the keys, and deletes a key that nobody holds before it tries
             again; `"raise"` raises an `UnknownOutcomeError` at once.
         close_timeout: How long `aclose()` may take to end what is under way, in seconds, 0 or more.
+        on_event: Called with each event of this client and of those made with `for_account`, see `EventHook`.
 
     Raises:
         InvalidRequestError: An argument is wrong.
@@ -88,6 +91,7 @@ class FastKeyClient(Unpicklable):
         timeout: Timeouts | float = _DEFAULT_TIMEOUTS,
         on_unknown_outcome: Literal["reconcile", "raise"] = "reconcile",
         close_timeout: float = 10.0,
+        on_event: EventHook | None = None,
         _transport: Transport | None = None,
         _runtime: Runtime = SYSTEM,
     ) -> None:
@@ -100,6 +104,9 @@ class FastKeyClient(Unpicklable):
             faults["on_unknown_outcome"] = "must be 'reconcile' or 'raise'"
         if not is_seconds(close_timeout):
             faults["close_timeout"] = "must be seconds, 0 or more"
+        fault = hook_fault(on_event)
+        if fault is not None:
+            faults["on_event"] = fault
         timeouts = _DEFAULT_TIMEOUTS
         for check, value in ((check_base_url, base_url), (check_session, session)):
             try:
@@ -114,7 +121,7 @@ class FastKeyClient(Unpicklable):
             del token_provider, base_url, session, value  # they may be a token, or hold a password
             raise InvalidRequestError(faults)
         transport = AiohttpTransport(base_url, session, timeouts) if _transport is None else _transport
-        engine = Engine(transport, retry, _runtime)
+        engine = Engine(transport, retry, _runtime, Emitter(on_event, _runtime), base_url)
         self._shared = _Shared(
             engine, Lister(engine), Background(), on_unknown_outcome == "reconcile", float(close_timeout)
         )
@@ -162,7 +169,7 @@ class FastKeyClient(Unpicklable):
         if save is not None and not callable(save):
             raise InvalidRequestError({"save": "must be an async function that takes the key"})
         self._check_open()
-        _warn_of_danger(request)
+        _warn_of_danger(request, self._shared.engine.emitter)
         return await self._perform(Creation(self._janitor, request, reconciles=self._shared.reconciles, save=save))
 
     async def list_keys(self) -> tuple[KeyInfo, ...]:
@@ -175,7 +182,7 @@ class FastKeyClient(Unpicklable):
             FastKeyError: As for every method.
         """
         self._check_open()
-        return (await self._shared.lister.list_keys(self._account)).value
+        return (await self._read("list_keys", self._shared.lister.list_keys(self._account))).value
 
     async def update_key(self, request: UpdateKeyRequest) -> None:
         """Change a key.
@@ -222,7 +229,8 @@ class FastKeyClient(Unpicklable):
             FastKeyError: As for every method.
         """
         self._check_open()
-        return (await self._shared.engine.run(_wire.get_user_info(), self._account)).value
+        call = _wire.get_user_info()
+        return (await self._read(call.operation, self._shared.engine.run(call, self._account))).value
 
     def for_account(self, token_provider: TokenProvider) -> FastKeyClient:
         """Return a client for another account, over the same session, connections and retry budget.
@@ -279,7 +287,7 @@ class FastKeyClient(Unpicklable):
         until = loop.time() + shared.close_seconds
         try:
             if not await shared.background.drain(shared.close_seconds, account):
-                _LOGGER.warning("closing cut off what was under way after %g s", shared.close_seconds)
+                shared.engine.emitter.emit(ClosingCutOff, wait_seconds=shared.close_seconds)
             if account is None:
                 await shared.engine.drain(max(0.0, until - loop.time()))
         finally:
@@ -294,7 +302,16 @@ class FastKeyClient(Unpicklable):
         return self._own_janitor
 
     async def _perform(self, work: Work[_T]) -> _T:
+        engine = self._shared.engine
+        if engine.emitter.hook is not None:
+            work = ObservedWork(work, engine.emitter, engine.runtime)
         return await self._shared.background.perform(work, self._account)
+
+    def _read(self, operation: str, work: Coroutine[Any, Any, _T]) -> Coroutine[Any, Any, _T]:
+        engine = self._shared.engine
+        if engine.emitter.hook is None:
+            return work
+        return observe_read(engine.emitter, engine.runtime, operation, work)
 
     def _check_open(self) -> None:
         if self._closed or (self._owner is not None and self._owner._closed):  # noqa: SLF001  # of our own class
@@ -305,13 +322,19 @@ class FastKeyClient(Unpicklable):
             raise InvalidRequestError({"request": f"must be a {cls.__name__}, not {type(request).__name__}"})
 
 
-def _warn_of_danger(request: CreateKeyRequest) -> None:
+def _warn_of_danger(request: CreateKeyRequest, emitter: Emitter) -> None:
     """Tell of a key that could empty the account from anywhere, or for ever."""
     if request.permissions is None or not request.permissions.funds_withdraw:
         return
-    for field, what in (("ip_allowlist", "from any address"), ("valid_until", "for ever")):
+    for field, danger in (("ip_allowlist", "from any address"), ("valid_until", "for ever")):
         if not getattr(request, field):
-            _LOGGER.warning("create_key: %r may withdraw funds %s: set %s", request.api_key_name, what, field)
+            emitter.emit(
+                DangerousKeyRequested,
+                operation="create_key",
+                api_key_name=request.api_key_name,
+                field=field,
+                danger=danger,
+            )
 
 
 def _provider_fault(value: object) -> str:

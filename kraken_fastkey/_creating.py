@@ -8,7 +8,6 @@ what is there without a holder is deleted. The name is the handle: names are uni
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NoReturn
 
@@ -16,6 +15,7 @@ import attrs
 
 from kraken_fastkey._doubt import undone, unknown
 from kraken_fastkey._errors import DuplicateKeyNameError, FastKeyError, PermissionDeniedError, TransportError
+from kraken_fastkey._events import KeyRenamed
 from kraken_fastkey._evidence import CreateVerdict, judge_create
 from kraken_fastkey._janitor import SETTLING, Janitor
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
@@ -24,7 +24,6 @@ from kraken_fastkey._wire import create_key
 
 __all__ = ["Creation", "Save"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _DELETE_IT: Final = "if list_keys() shows it, delete it, since its secret is lost, and create another"
 
 Save = Callable[[FastApiKey], Awaitable[object]]
@@ -78,7 +77,7 @@ class Creation:
         """
         if self._is_generated:
             return await self._run()
-        async with self._account.hold(self._name, within=self._engine.seconds_left(self.progress)):
+        async with self._account.hold(self.api_key_name, within=self._engine.seconds_left(self.progress)):
             return await self._run()
 
     def abandon(self) -> bool:
@@ -91,7 +90,8 @@ class Creation:
         return None if self._is_saved else self._discard_later(key)
 
     @property
-    def _name(self) -> str:
+    def api_key_name(self) -> str:
+        """The key's name: a generated one may change on the way."""
         return self._request.api_key_name
 
     async def _run(self) -> FastApiKey:
@@ -127,26 +127,27 @@ class Creation:
 
     async def _reconcile(self, failure: FastKeyError, doubt: FastKeyError, sent: float) -> None:
         """Return when the call may be sent again, since nothing is left of what was sent."""
-        try:
-            if self._is_generated:
-                await self._replace_name(failure)
-            else:
-                await self._settle(failure, doubt, sent)
-        except _AbandonedError:
-            pass
-        except asyncio.CancelledError:
-            # The client closes, and the time for it is over.
-            self._janitor.report(self._name)
-            if self.progress.abandoned:
-                raise
-            raise unknown(self._call, failure, _DELETE_IT) from failure
+        with self._janitor.reconciling(self.operation, self.api_key_name, failure):
+            try:
+                if self._is_generated:
+                    await self._replace_name(failure)
+                else:
+                    await self._settle(failure, doubt, sent)
+            except _AbandonedError:
+                pass
+            except asyncio.CancelledError:
+                # The client closes, and the time for it is over.
+                self._janitor.report(self.api_key_name)
+                if self.progress.abandoned:
+                    raise
+                raise unknown(self._call, failure, _DELETE_IT) from failure
 
     async def _replace_name(self, failure: FastKeyError) -> None:
         """Delete whatever bears the name, which was made for this call, and take another.
 
         Should it turn up later, it is deleted then: meanwhile the new name cannot collide with it.
         """
-        ghost = self._name
+        ghost = self.api_key_name
         self._ghosts.add(ghost)
         self._janitor.suspect(ghost)
         again = False
@@ -172,7 +173,9 @@ class Creation:
             raise unknown(self._call, failure, advice) from failure
         self._request = _renamed(self._request)
         self._call = create_key(self._request, self._engine.runtime.time())
-        _LOGGER.info("create_key: %r takes the place of %r", self._name, ghost)
+        self._engine.emitter.emit(
+            KeyRenamed, operation=self.operation, api_key_name=ghost, new_api_key_name=self.api_key_name
+        )
 
     async def _settle(self, failure: FastKeyError, doubt: FastKeyError, sent: float) -> None:
         """Look at the keys until it is clear that this call has left none under its name, deleting what it left."""
@@ -186,9 +189,9 @@ class Creation:
             seen_absent |= verdict == "absent"
             if verdict == "before":
                 self.progress.in_doubt = False
-                raise self._engine.finish(_taken(self._name), self.operation, self.progress) from failure
+                raise self._engine.finish(_taken(self.api_key_name), self.operation, self.progress) from failure
             if verdict == "ours":
-                removal = await self._janitor.remove(self._name, self._waiting)
+                removal = await self._janitor.remove(self.api_key_name, self._waiting)
                 if removal == "deleted":
                     break
                 if removal == "failed":
@@ -208,23 +211,26 @@ class Creation:
         """Return what the list says now, or `None` if it could not be had, or is not up to date."""
         try:
             listing = await self._janitor.look(self._waiting)
-        except PermissionDeniedError:
+        except PermissionDeniedError as error:
+            self._janitor.tell_failed_look(self.operation, self.api_key_name, error)
             self._stop(failure, f"the access token may not list keys, so look by other means: {_DELETE_IT}")
-        except FastKeyError:
+        except FastKeyError as error:
+            self._janitor.tell_failed_look(self.operation, self.api_key_name, error)
             return None
         verdict = judge_create(
             listing,
-            self._name,
+            self.api_key_name,
             self._call.parameters,
             sent=sent,
             seen_absent=seen_absent,
             is_held=self._account.is_held,
         )
+        self._janitor.tell_look(self.operation, self.api_key_name, verdict)
         if verdict == "before":
             # A key that this client has deleted itself is listed no longer, once the list is up to date.
-            if self._account.is_freed(self._name):
+            if self._account.is_freed(self.api_key_name):
                 return None
-            self._janitor.watch_for_late_key(self._name, listing.keys[self._name].created_time_raw)
+            self._janitor.watch_for_late_key(self.api_key_name, listing.keys[self.api_key_name].created_time_raw)
         if verdict == "unclear":
             self._stop(failure, f"who made the key that is there is unclear; {_DELETE_IT}")
         return verdict
@@ -239,7 +245,7 @@ class Creation:
 
     def _stop(self, failure: FastKeyError, advice: str) -> NoReturn:
         if self.progress.abandoned or self._cut_off:
-            self._janitor.report(self._name)
+            self._janitor.report(self.api_key_name)
         if self.progress.abandoned:
             raise _AbandonedError
         raise unknown(self._call, failure, advice) from failure

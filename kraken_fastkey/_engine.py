@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final, NoReturn, TypeVar
 
-from kraken_fastkey._account import Account
+from kraken_fastkey._account import LOCKOUT_SECONDS, Account
+from kraken_fastkey._emitter import CALL, Emitter, next_id
 from kraken_fastkey._errors import (
     AuthenticationError,
     ClientClosedError,
@@ -19,6 +19,17 @@ from kraken_fastkey._errors import (
     TemporaryLockoutError,
     TokenUnavailableError,
     TransportError,
+)
+from kraken_fastkey._events import (
+    AttemptEnded,
+    AttemptOutcome,
+    AttemptStarted,
+    KrakenWarned,
+    LockoutEnded,
+    LockoutStarted,
+    RequestsLeftOpen,
+    RetryScheduled,
+    TokenRejected,
 )
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
@@ -31,7 +42,6 @@ from kraken_fastkey._wire import Answer, Call, Success, read_answer
 __all__ = ["Engine"]
 
 _T = TypeVar("_T")
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _MAX_REJECTED_TOKENS: Final = 3  # a provider may hand out one bad token after another for ever
 
 
@@ -42,10 +52,16 @@ class Engine:
         transport: What carries the requests.
         policy: What is tried again, and when.
         runtime: Time, sleep and chance.
+        emitter: What tells of it.
+        base_url: Where the transport sends requests to.
     """
 
-    def __init__(self, transport: Transport, policy: RetryPolicy, runtime: Runtime) -> None:
+    def __init__(
+        self, transport: Transport, policy: RetryPolicy, runtime: Runtime, emitter: Emitter, base_url: str
+    ) -> None:
         self.runtime = runtime
+        self.emitter = emitter
+        self._base_url = base_url.rstrip("/")
         self._transport = transport
         self._policy = policy
         self._budget = RetryBudget(policy.budget)
@@ -78,11 +94,12 @@ class Engine:
             if left is not None and left <= 0:
                 late = TransportError("the call's deadline passed before the request was sent")
                 self._give_up(call, progress, progress.error or late)
-            answer = await self._attempt(call, account, token, left, progress)
+            attempt = self._attempt if self.emitter.hook is None else self._observed_attempt
+            answer = await attempt(call, account, token, left, progress)
             if isinstance(answer, Success):
                 self._budget.succeed()
                 if answer.warnings:
-                    _LOGGER.warning("%s: Kraken warns: %s", call.operation, ", ".join(answer.warnings))
+                    self.emitter.emit(KrakenWarned, operation=call.operation, codes=answer.warnings)
                 return answer
             if progress.in_doubt and call.when_gone is not None and _is_gone(answer):
                 # An earlier attempt had done it, though its answer was lost.
@@ -120,12 +137,12 @@ class Engine:
         closing = self._is_closing(account) and not progress.cleaning
         if seconds is None or closing or progress.once or not self.take_retry():
             return False
-        _LOGGER.info(
-            "%s: attempt %d failed with %s; the next in %.2f s",
-            operation,
-            progress.attempts,
-            type(error).__name__,
-            seconds,
+        self.emitter.emit(
+            RetryScheduled,
+            operation=operation,
+            attempt=progress.attempts,
+            wait_seconds=seconds,
+            error_type=type(error).__name__,
         )
         await self.pause(seconds, account)
         return True
@@ -186,7 +203,7 @@ class Engine:
                 async with asyncio.timeout(seconds):
                     await self._idle.wait()
         except TimeoutError:
-            _LOGGER.warning("closing with %d requests still under way", self._in_flight)
+            self.emitter.emit(RequestsLeftOpen, requests=self._in_flight)
 
     async def aclose(self) -> None:
         """Close the transport."""
@@ -246,6 +263,7 @@ class Engine:
     ) -> Answer[_T]:
         progress.attempts += 1
         progress.counted += 1
+        progress.status = None
         began = self.runtime.monotonic()
         authorization = SecretStr(f"Bearer {token.value.get_secret_value()}")
         self._in_flight += 1
@@ -254,6 +272,7 @@ class Engine:
         try:
             with _use_of(account.provider, token) as accept:
                 response = await self._transport.send(call.request, authorization, within, progress.depart)
+                progress.status = response.status
                 answer = read_answer(call, response, self.runtime.time())
                 if not _is_rejected(answer):
                     accept()
@@ -266,9 +285,57 @@ class Engine:
         progress.departed = False
         if isinstance(answer, TemporaryLockoutError):
             account.lock_out(self.runtime.monotonic())
+            self.emitter.emit(LockoutStarted, operation=call.operation, wait_seconds=LOCKOUT_SECONDS)
         elif account.is_locked:
             account.end_probe(began, answered=isinstance(answer, Success) or answer.status is not None)
+            if not account.is_locked:
+                self.emitter.emit(LockoutEnded, operation=call.operation)
         return answer
+
+    async def _observed_attempt(
+        self, call: Call[_T], account: Account, token: AccessToken, within: float | None, progress: Progress
+    ) -> Answer[_T]:
+        """Do the same, and tell of its start and end."""
+        scope = CALL.get()
+        if scope is not None:
+            scope.attempts += 1
+        method, url = call.request.method, self._base_url + call.request.path
+        attempt_id, attempt = next_id(), progress.attempts + 1
+        self.emitter.emit(
+            AttemptStarted,
+            operation=call.operation,
+            attempt_id=attempt_id,
+            attempt=attempt,
+            method=method,
+            url=url,
+        )
+        began = self.runtime.monotonic()
+        outcome: AttemptOutcome = "succeeded"
+        failure: BaseException | None = None
+        try:
+            answer = await self._attempt(call, account, token, within, progress)
+        except BaseException as error:
+            failure, outcome = error, "unknown" if progress.departed else "not_sent"
+            raise
+        else:
+            if isinstance(answer, FastKeyError):
+                failure, outcome = answer, answer.outcome
+            return answer
+        finally:
+            self.emitter.emit(
+                AttemptEnded,
+                operation=call.operation,
+                attempt_id=attempt_id,
+                attempt=attempt,
+                method=method,
+                url=url,
+                seconds=self.runtime.monotonic() - began,
+                outcome=outcome,
+                status=progress.status,
+                error_type=None if failure is None else type(failure).__name__,
+                codes=failure.codes if isinstance(failure, FastKeyError) else (),
+            )
+            del failure  # it would hold this frame, which holds it
 
     def _refused_token(
         self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: Progress
@@ -279,7 +346,7 @@ class Engine:
         if len(progress.rejected) >= _MAX_REJECTED_TOKENS:
             return None
         progress.rejected.add(token.value)
-        _LOGGER.info("%s: the access token of generation %s was refused", call.operation, token.generation)
+        self.emitter.emit(TokenRejected, operation=call.operation, generation=token.generation)
         progress.counted -= 1
         return token
 

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-import logging
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from kraken_fastkey._account import Account
 from kraken_fastkey._background import Background
 from kraken_fastkey._engine import Engine
-from kraken_fastkey._errors import FastKeyError, KeyNotFoundError, PermissionDeniedError, TransportError
-from kraken_fastkey._evidence import Listing
+from kraken_fastkey._errors import (
+    FastKeyError,
+    KeyNotFoundError,
+    PermissionDeniedError,
+    TransportError,
+    UnknownOutcomeError,
+)
+from kraken_fastkey._events import (
+    OrphanDeleted,
+    OrphanNotDeleted,
+    OrphanSettled,
+    OrphanSuspected,
+    ReconcileEnded,
+    ReconcileLooked,
+    ReconcileStarted,
+)
+from kraken_fastkey._evidence import CreateVerdict, Listing, UpdateVerdict
 from kraken_fastkey._listing import Lister, Lookout
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._wire import delete_key
 
 __all__ = ["SETTLING", "Janitor"]
-
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 
 SETTLING: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each look at the list: a new key has been seen to show in it only after a minute."""
@@ -58,9 +72,40 @@ class Janitor:
     def report(self, name: str) -> None:
         """Tell that it could not be made sure that nobody's key is left."""
         self.suspect(name)
-        _LOGGER.warning(
-            "the key %r may exist though nobody holds it: if list_keys() shows it and nobody has its secret, delete it",
-            name,
+        self.engine.emitter.emit(OrphanSuspected, api_key_name=name)
+
+    @contextlib.contextmanager
+    def reconciling(self, operation: str, name: str, failure: FastKeyError) -> Iterator[None]:
+        """Tell that the client begins to find out what became of a request, and whether it has found out.
+
+        Args:
+            operation: The client's method.
+            name: The key that it is about.
+            failure: What left it open.
+        """
+        emit = self.engine.emitter.emit
+        emit(ReconcileStarted, operation=operation, api_key_name=name, error_type=type(failure).__name__)
+        error_type: str | None = None
+        knows = True
+        try:
+            yield
+        except BaseException as error:
+            error_type = type(error).__name__
+            knows = not isinstance(error, (UnknownOutcomeError, asyncio.CancelledError))
+            raise
+        finally:
+            settled = knows and name not in self.account.unsettled
+            emit(ReconcileEnded, operation=operation, api_key_name=name, settled=settled, error_type=error_type)
+
+    def tell_look(self, operation: str, name: str, verdict: CreateVerdict | UpdateVerdict) -> None:
+        """Tell what the list of keys says of a request in doubt."""
+        self.engine.emitter.emit(ReconcileLooked, operation=operation, api_key_name=name, verdict=verdict)
+
+    def tell_failed_look(self, operation: str, name: str, error: FastKeyError) -> None:
+        """Tell that the list of keys could not be had."""
+        kind = type(error).__name__
+        self.engine.emitter.emit(
+            ReconcileLooked, operation=operation, api_key_name=name, verdict="failed", error_type=kind
         )
 
     async def look(self, progress: Progress | None) -> Listing:
@@ -100,11 +145,11 @@ class Janitor:
         except KeyNotFoundError:
             return "not_found"
         except FastKeyError as error:
-            _LOGGER.info("the key %r could not be deleted yet: %s", name, type(error).__name__)
+            self.engine.emitter.emit(OrphanNotDeleted, api_key_name=name, error_type=type(error).__name__)
             return "failed"
         if own.in_doubt:
             return "not_found"
-        _LOGGER.info("the key %r, which nobody holds, is deleted", name)
+        self.engine.emitter.emit(OrphanDeleted, api_key_name=name)
         return "deleted"
 
     def watch(self, name: str) -> None:
@@ -167,6 +212,7 @@ class Janitor:
                 # A look counts when it is so late that the key would have shown by then.
                 if found == "deleted" or (found == "not_found" and clock() - born >= _WATCH_SECONDS - _ROUNDING):
                     self.clear(name)
+                    self.engine.emitter.emit(OrphanSettled, api_key_name=name)
                     return
                 if clock() - born >= _MAX_WATCH_SECONDS:
                     break

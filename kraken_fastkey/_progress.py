@@ -24,6 +24,7 @@ class Progress:
         in_doubt: Whether one of them may have been carried out.
         rejected: The values of the tokens that were refused.
         abandoned: Whether nobody waits for it any more.
+        status: The HTTP status of the last answer.
         error: Why the last one failed.
         outcome: What the last one did at Kraken.
     """
@@ -37,6 +38,7 @@ class Progress:
     in_doubt: bool = False
     abandoned: bool = False
     rejected: set[SecretStr] = attrs.field(factory=set)
+    status: int | None = None
     error: FastKeyError | None = None
     outcome: Outcome = "not_sent"
 

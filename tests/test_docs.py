@@ -404,7 +404,7 @@ def test_retries_page_quotes_the_fixed_numbers() -> None:
         1 / _retry._PER_RETRY,
         1 / _retry._PER_RETRY,
         _engine._MAX_REJECTED_TOKENS,
-        _account._LOCKOUT_SECONDS,
+        _account.LOCKOUT_SECONDS,
         sum(_janitor.SETTLING),
         _listing._SECONDS_BETWEEN_LOOKS,
         _janitor._WATCH_SECONDS,

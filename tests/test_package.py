@@ -21,7 +21,9 @@ ROOT = Path(kraken_fastkey.__file__).parent
 FLOORS: list[set[str]] = [
     {"_frozendict", "_secret", "_version", "_validation", "_runtime"},
     {"_errors"},
-    {"_models"},
+    {"_models", "_events"},
+    {"_log_records"},
+    {"_emitter"},
     {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
     {"_wire.calls"},
     {"_wire.answers"},
@@ -29,6 +31,7 @@ FLOORS: list[set[str]] = [
     {"_wire"},
     {"_retry", "_tokens", "_client_secret", "_progress", "_doubt", "_evidence", "_lease_record"},
     {"_token_sources", "_grant", "_account", "_background"},
+    {"_observed"},
     {"_transport", "stores"},
     {"_engine", "_oauth", "_nonces"},
     {"_listing", "_signing"},

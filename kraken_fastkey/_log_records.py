@@ -1,0 +1,113 @@
+"""Events as records of the logger `kraken_fastkey`: which are logged, at which level, in which words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from kraken_fastkey import _events
+from kraken_fastkey._events import Event
+
+__all__ = ["PREFIX", "RECORDS", "is_logged", "log"]
+
+PREFIX: Final = "kraken_fastkey_"
+"""What a record's own attributes begin with, so that they are none of `logging.LogRecord`'s."""
+
+_LOGGER: Final = logging.getLogger("kraken_fastkey")
+
+# An event's fields fill in the text.
+RECORDS: Final[Mapping[object, tuple[int, str]]] = {
+    _events.RetryScheduled: (
+        logging.INFO,
+        "%(operation)s: attempt %(attempt)d failed with %(error_type)s; the next in %(wait_seconds).2f s",
+    ),
+    _events.TokenRejected: (
+        logging.INFO,
+        "%(operation)s: the access token of generation %(generation)s was refused",
+    ),
+    _events.KrakenWarned: (logging.WARNING, "%(operation)s: Kraken warns: %(codes)s"),
+    _events.LockoutStarted: (
+        logging.WARNING,
+        "%(operation)s: Kraken has locked the account or address out: nothing is sent for %(wait_seconds)g s",
+    ),
+    _events.LockoutEnded: (logging.INFO, "%(operation)s: the lockout is over"),
+    _events.ReconcileStarted: (
+        logging.INFO,
+        "%(operation)s: what became of the key %(api_key_name)r is looked into, after a %(error_type)s",
+    ),
+    _events.KeyRenamed: (logging.INFO, "%(operation)s: %(new_api_key_name)r takes the place of %(api_key_name)r"),
+    _events.OrphanDeleted: (logging.INFO, "the key %(api_key_name)r, which nobody holds, is deleted"),
+    _events.OrphanNotDeleted: (logging.INFO, "the key %(api_key_name)r could not be deleted yet: %(error_type)s"),
+    _events.OrphanSuspected: (
+        logging.WARNING,
+        (
+            "the key %(api_key_name)r may exist though nobody holds it: if list_keys() shows it and nobody has its "
+            "secret, delete it"
+        ),
+    ),
+    _events.DangerousKeyRequested: (
+        logging.WARNING,
+        "%(operation)s: %(api_key_name)r may withdraw funds %(danger)s: set %(field)s",
+    ),
+    _events.ClosingCutOff: (logging.WARNING, "closing cut off what was under way after %(wait_seconds)g s"),
+    _events.RequestsLeftOpen: (logging.WARNING, "closing with %(requests)d requests still under way"),
+    _events.RefreshEnded: (logging.INFO, "refreshed: generation %(generation)d"),
+    _events.RefreshFailed: (
+        logging.WARNING,
+        "refresh failed with %(error_type)s; the present token is still good: %(holds)s",
+    ),
+    _events.GrantNotSaved: (logging.ERROR, "the grant of generation %(generation)d is not saved yet: %(error_type)s"),
+    _events.GrantLost: (logging.ERROR, "the grant could not be saved: the user will have to log in again"),
+    _events.GrantAging: (logging.WARNING, "the grant dies of age in %(days).1f days, unless it is refreshed"),
+    _events.TokenLifeAssumed: (
+        logging.WARNING,
+        "%(operation)s: the answer tells no life of the access token: 4 h are assumed",
+    ),
+    _events.StoreInClear: (
+        logging.WARNING,
+        "%(store)s keeps the secret of a key in clear: give it an encryption_key",
+    ),
+    _events.StoreLockNotFreed: (
+        logging.WARNING,
+        "the lock of %(store)s could not be freed, and expires in %(wait_seconds)g s: %(fault)s",
+    ),
+    _events.StoreLockExpired: (
+        logging.WARNING,
+        (
+            "the lock of %(store)s expired while it was held: the program, or Redis, stood still for "
+            "%(wait_seconds)g s, or Redis has lost it; others may have had it meanwhile"
+        ),
+    ),
+    _events.HookFailed: (
+        logging.ERROR,
+        "an on_event hook raised %(error_type)s at %(where)s, when called with %(event_name)s",
+    ),
+}
+"""Which events are logged, at which level, and in which words; other events are for hooks alone."""
+
+
+def is_logged(kind: object) -> bool:
+    """Whether an event of this class would get into the log now."""
+    record = RECORDS.get(kind)
+    return record is not None and _LOGGER.isEnabledFor(record[0])
+
+
+def log(event: Event) -> None:
+    """Log an event, if it is one of those that are.
+
+    The record has the event's name in `kraken_fastkey_event`, and each of its fields under that prefix.
+    """
+    record = RECORDS.get(type(event))
+    if record is None:
+        return
+    level, text = record
+    fields: dict[str, Any] = {
+        field.name: getattr(event, field.name) for field in attrs.fields(type(event)) if field.name != "time"
+    }
+    words = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    extra = {f"{PREFIX}event": event.name} | {f"{PREFIX}{name}": value for name, value in fields.items()}
+    # As if it were logged where it was emitted.
+    _LOGGER.log(level, text, words, extra=extra, stacklevel=3)
