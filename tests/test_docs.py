@@ -339,7 +339,7 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
 
 
 def test_each_error_has_a_section_where_its_text_leads() -> None:
-    """Each class has one section, under the anchor of its address, that tells cause, outcome and remedy in this order."""
+    """Each class has one section, under its address's anchor, that tells cause, outcome and remedy in this order."""
     page = DOCS / "reference/errors.md"
     parts = re.split(r"^## (\w+Error)\n", FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
