@@ -27,7 +27,7 @@ class CallScope:
 
     Attributes:
         call_id: The call's number.
-        attempts: How many requests to Kraken's API were sent for it.
+        attempts: How many HTTP requests were sent for it.
     """
 
     call_id: int

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Final, NoReturn, TypeVar
 
 from kraken_fastkey._account import LOCKOUT_SECONDS, Account
-from kraken_fastkey._emitter import CALL, Emitter, next_id
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
     AuthenticationError,
     ClientClosedError,
@@ -21,9 +21,6 @@ from kraken_fastkey._errors import (
     TransportError,
 )
 from kraken_fastkey._events import (
-    AttemptEnded,
-    AttemptOutcome,
-    AttemptStarted,
     KrakenWarned,
     LockoutEnded,
     LockoutStarted,
@@ -31,6 +28,7 @@ from kraken_fastkey._events import (
     RetryScheduled,
     TokenRejected,
 )
+from kraken_fastkey._observed import observe_attempt
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
 from kraken_fastkey._runtime import Runtime
@@ -296,46 +294,22 @@ class Engine:
         self, call: Call[_T], account: Account, token: AccessToken, within: float | None, progress: Progress
     ) -> Answer[_T]:
         """Do the same, and tell of its start and end."""
-        scope = CALL.get()
-        if scope is not None:
-            scope.attempts += 1
-        method, url = call.request.method, self._base_url + call.request.path
-        attempt_id, attempt = next_id(), progress.attempts + 1
-        self.emitter.emit(
-            AttemptStarted,
-            operation=call.operation,
-            attempt_id=attempt_id,
-            attempt=attempt,
-            method=method,
-            url=url,
-        )
-        began = self.runtime.monotonic()
-        outcome: AttemptOutcome = "succeeded"
-        failure: BaseException | None = None
-        try:
-            answer = await self._attempt(call, account, token, within, progress)
-        except BaseException as error:
-            failure, outcome = error, "unknown" if progress.departed else "not_sent"
-            raise
-        else:
+        request = call.request
+        url = self._base_url + request.path
+        with observe_attempt(
+            self.emitter, self.runtime, call.operation, progress.attempts + 1, request.method, url
+        ) as report:
+            try:
+                answer = await self._attempt(call, account, token, within, progress)
+            except BaseException as error:
+                never_left = bool(request.body) and not progress.departed
+                report.fail(error, "not_sent" if never_left else "unknown")
+                raise
+            finally:
+                report.status = progress.status
             if isinstance(answer, FastKeyError):
-                failure, outcome = answer, answer.outcome
+                report.fail(answer, answer.outcome)
             return answer
-        finally:
-            self.emitter.emit(
-                AttemptEnded,
-                operation=call.operation,
-                attempt_id=attempt_id,
-                attempt=attempt,
-                method=method,
-                url=url,
-                seconds=self.runtime.monotonic() - began,
-                outcome=outcome,
-                status=progress.status,
-                error_type=None if failure is None else type(failure).__name__,
-                codes=failure.codes if isinstance(failure, FastKeyError) else (),
-            )
-            del failure  # it would hold this frame, which holds it
 
     def _refused_token(
         self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: Progress

@@ -103,7 +103,8 @@ class CallEnded(Event):
         operation: The client's method.
         api_key_name: The key that it concerned in the end; `None` where it concerned none.
         seconds: How long it took.
-        attempts: How many requests to Kraken's API were sent in it, those of its reconciliation among them.
+        attempts: How many HTTP requests were sent in it, those of its reconciliation, and of a refresh that it began,
+            among them.
         outcome: What the call did at Kraken, all attempts together; `None` if it was cancelled, or if it failed with
             an exception that is no `FastKeyError`.
         error_type: The class of the exception that it failed with, such as `"RateLimitedError"`; `None` if it

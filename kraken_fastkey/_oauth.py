@@ -10,7 +10,6 @@ import base64
 import copy
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 from collections import OrderedDict
@@ -22,9 +21,12 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 import attrs
 
+from kraken_fastkey._emitter import Emitter, hook_fault
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, OAuthError, ReauthorizationRequiredError
+from kraken_fastkey._events import EventHook, TokenLifeAssumed
 from kraken_fastkey._grant import Grant
 from kraken_fastkey._models import Permissions
+from kraken_fastkey._observed import observe_attempt
 from kraken_fastkey._retry import RetryPolicy
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import SecretStr, Unpicklable
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AuthorizationRequest", "OAuthClient"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _WRITE_SCOPES: Final = frozenset({"account.fast-api-key:read", "account.fast-api-key:write"})
 _DEFAULT_LIFE: Final = timedelta(hours=4)  # a public client's, the shorter of the two that Kraken documents
 _SHORTEST_LIFE: Final = timedelta(minutes=1)
@@ -85,6 +86,7 @@ class OAuthClient(Unpicklable):
         issuer: What the callback's `iss` must be, if it has one (RFC 9207); `None` takes any.
         percent_encode_credentials: Whether id and secret are percent-encoded before they go into the
             `Authorization` header, as RFC 6749, section 2.3.1, has it. Kraken's documentation does not.
+        on_event: Called with each event of this client's own, see `EventHook`: its requests to *token_url*.
 
     Raises:
         InvalidRequestError: An argument is wrong.
@@ -103,6 +105,7 @@ class OAuthClient(Unpicklable):
         timeout: Timeouts | float = Timeouts(),  # noqa: B008  # frozen
         issuer: str | None = None,
         percent_encode_credentials: bool = False,
+        on_event: EventHook | None = None,
         _transport: Transport | None = None,
         _runtime: Runtime = SYSTEM,
     ) -> None:
@@ -115,6 +118,7 @@ class OAuthClient(Unpicklable):
             "authorize_url": _url_fault(authorize_url),
             "token_url": _url_fault(token_url),
             "session": _fault(check_session, session),
+            "on_event": hook_fault(on_event),
         }
         if any(faults.values()):
             del redirect_uri, authorize_url, token_url  # they may hold credentials, which are refused
@@ -126,6 +130,8 @@ class OAuthClient(Unpicklable):
         self._issuer = issuer
         self._retry = retry
         self._runtime = _runtime
+        self._emitter = Emitter(on_event, _runtime)
+        self._token_url = token_url.rstrip("/")
         timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(total=timeout)
         self._transport = AiohttpTransport(token_url, session, timeouts) if _transport is None else _transport
         self._exchanges: OrderedDict[str, tuple[SecretStr, asyncio.Task[Grant | FastKeyError]]] = OrderedDict()
@@ -301,7 +307,7 @@ class OAuthClient(Unpicklable):
             return answer
         now = self._now()
         if answer.expires_in is None:
-            _LOGGER.warning("%s: the answer tells no life of the access token: 4 h are assumed", operation)
+            self._emitter.emit(TokenLifeAssumed, operation=operation)
         life = _DEFAULT_LIFE if answer.expires_in is None else _clamp(answer.expires_in)
         return Grant(
             answer.access_token,
@@ -321,12 +327,21 @@ class OAuthClient(Unpicklable):
             left = None
             if self._retry.deadline is not None:
                 left = self._retry.deadline - (self._runtime.monotonic() - started)
-            try:
-                response = await self._transport.send(request, self._authorization, left)
-            except FastKeyError as error:
-                answer: TokenAnswer | FastKeyError = error.with_traceback(None)
-            else:
-                answer = read_token_answer(operation, response, self._runtime.time())
+            with observe_attempt(
+                self._emitter, self._runtime, operation, attempts, request.method, self._token_url + request.path
+            ) as report:
+                try:
+                    response = await self._transport.send(request, self._authorization, left)
+                except FastKeyError as error:
+                    answer: TokenAnswer | FastKeyError = error.with_traceback(None)
+                except BaseException as error:
+                    report.fail(error, "unknown")
+                    raise
+                else:
+                    report.status = response.status
+                    answer = read_token_answer(operation, response, self._runtime.time())
+                if isinstance(answer, FastKeyError):
+                    report.fail(answer, answer.outcome)
             if isinstance(answer, TokenAnswer):
                 return answer
             answer.operation, answer.attempts = operation, attempts

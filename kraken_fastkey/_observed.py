@@ -6,15 +6,81 @@ import contextlib
 from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
+import attrs
+
 from kraken_fastkey._background import Work
 from kraken_fastkey._emitter import CALL, CallScope, Emitter, next_id
 from kraken_fastkey._errors import FastKeyError
-from kraken_fastkey._events import AttemptOutcome, CallEnded, CallStarted
+from kraken_fastkey._events import AttemptEnded, AttemptOutcome, AttemptStarted, CallEnded, CallStarted
 from kraken_fastkey._runtime import Runtime
 
-__all__ = ["ObservedWork", "observe_read"]
+__all__ = ["AttemptReport", "ObservedWork", "observe_attempt", "observe_read"]
 
 _T = TypeVar("_T")
+
+
+@attrs.define(eq=False)
+class AttemptReport:
+    """What there is to tell of an attempt when it has ended.
+
+    Attributes:
+        outcome: What it did at Kraken.
+        status: The answer's HTTP status; `None` if there was none.
+        error_type: The class of the exception that it failed with.
+        codes: Kraken's own error strings.
+    """
+
+    outcome: AttemptOutcome = "succeeded"
+    status: int | None = None
+    error_type: str | None = None
+    codes: tuple[str, ...] = ()
+
+    def fail(self, error: BaseException, outcome: AttemptOutcome) -> None:
+        """Note that the attempt failed, and what it did at Kraken."""
+        self.outcome = outcome
+        self.error_type = type(error).__name__
+        if isinstance(error, FastKeyError):
+            self.codes = error.codes
+            self.status = error.status if self.status is None else self.status
+
+
+@contextlib.contextmanager
+def observe_attempt(
+    emitter: Emitter, runtime: Runtime, operation: str, attempt: int, method: str, url: str
+) -> Iterator[AttemptReport]:
+    """Tell of the start of an HTTP request, and of its end: what is in the report by then.
+
+    Args:
+        emitter: What tells.
+        runtime: The clock.
+        operation: What the request does.
+        attempt: The how manieth of this operation it is.
+        method: The HTTP method.
+        url: Where it goes.
+    """
+    scope = CALL.get()
+    if scope is not None:
+        scope.attempts += 1
+    attempt_id = next_id()
+    emitter.emit(AttemptStarted, operation=operation, attempt_id=attempt_id, attempt=attempt, method=method, url=url)
+    began = runtime.monotonic()
+    report = AttemptReport()
+    try:
+        yield report
+    finally:
+        emitter.emit(
+            AttemptEnded,
+            operation=operation,
+            attempt_id=attempt_id,
+            attempt=attempt,
+            method=method,
+            url=url,
+            seconds=runtime.monotonic() - began,
+            outcome=report.outcome,
+            status=report.status,
+            error_type=report.error_type,
+            codes=report.codes,
+        )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import logging
 import os
 import secrets
 import socket
@@ -21,6 +20,7 @@ from typing import Any, Final, Self
 
 import attrs
 
+from kraken_fastkey._emitter import Emitter, hook_fault, next_id
 from kraken_fastkey._errors import (
     AuthenticationError,
     FastKeyError,
@@ -31,6 +31,16 @@ from kraken_fastkey._errors import (
     StoreError,
     TokenUnavailableError,
 )
+from kraken_fastkey._events import (
+    EventHook,
+    GrantAging,
+    GrantLost,
+    GrantNotSaved,
+    RefreshAdopted,
+    RefreshEnded,
+    RefreshFailed,
+    RefreshStarted,
+)
 from kraken_fastkey._grant import Grant, Rotation
 from kraken_fastkey._oauth import OAuthClient
 from kraken_fastkey._runtime import SYSTEM, Runtime
@@ -40,7 +50,6 @@ from kraken_fastkey.stores import GrantStore
 
 __all__ = ["RefreshingTokenProvider"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _SHARE_OF_LIFE: Final = 0.1  # a short-lived token is not refreshed all the time
 _ASSUMED_LIFE: Final = timedelta(hours=4)
 _REFRESH_TOKEN_LIFE: Final = timedelta(days=30)
@@ -81,9 +90,11 @@ class RefreshingTokenProvider(Unpicklable):
         store: Where the grant is; a login must have saved one.
         refresh_before: How long before its expiry a token is refreshed, at most: a tenth of its life, if that is
             less; and up to a fifth later by chance, so that a fleet does not refresh in one second.
+        on_event: Called with each event of this provider, see `EventHook`. Left out, it is the hook of *oauth_client*,
+            which also tells of the requests themselves.
 
     Raises:
-        InvalidRequestError: *refresh_before* is negative.
+        InvalidRequestError: An argument is wrong.
     """
 
     def __init__(
@@ -92,10 +103,17 @@ class RefreshingTokenProvider(Unpicklable):
         store: GrantStore,
         refresh_before: timedelta = timedelta(minutes=5),
         *,
+        on_event: EventHook | None = None,
         _runtime: Runtime = SYSTEM,
     ) -> None:
         if not isinstance(refresh_before, timedelta) or refresh_before < timedelta(0):
             raise InvalidRequestError({"refresh_before": "must be a timedelta, 0 or more"})
+        fault = hook_fault(on_event)
+        if fault is not None:
+            raise InvalidRequestError({"on_event": fault})
+        if on_event is None and isinstance(oauth_client, OAuthClient):
+            on_event = oauth_client._emitter.hook  # noqa: SLF001  # of our own class
+        self._emitter = Emitter(on_event, _runtime)
         self._oauth_client = oauth_client
         self._store = store
         self._refresh_before = refresh_before
@@ -105,6 +123,7 @@ class RefreshingTokenProvider(Unpicklable):
         self._expires = 0.0  # of the grant's access token, in seconds of the monotonic clock
         self._early = 0.0  # from when on it is refreshed ahead
         self._saved = True
+        self._issued = 0  # how many pairs Kraken has issued to this provider
         self._task: asyncio.Task[FastKeyError | None] | None = None
         self._failure: _Failure | None = None
         self._dead: tuple[int, ReauthorizationRequiredError] | None = None
@@ -167,7 +186,7 @@ class RefreshingTokenProvider(Unpicklable):
         if not self._saved:
             await self._share(self._save_again())
         if not self._saved:
-            _LOGGER.error("the grant could not be saved: the user will have to log in again")
+            self._emitter.emit(GrantLost)
 
     async def __aenter__(self) -> Self:
         return self
@@ -218,6 +237,33 @@ class RefreshingTokenProvider(Unpicklable):
 
     async def _refresh(self, rejected: AccessToken | None) -> FastKeyError | None:
         """Have a good token in the end, by a refresh or from the store; or return and remember why not."""
+        emit, clock = self._emitter.emit, self._runtime.monotonic
+        refresh_id, began, issued = next_id(), clock(), self._issued
+        emit(RefreshStarted, refresh_id=refresh_id, generation=None if self._grant is None else self._grant.generation)
+        error: BaseException | None = None
+        try:
+            error = await self._try_to_refresh(rejected)
+        except BaseException as raised:
+            error = raised  # the event loop ends
+            raise
+        finally:
+            seconds = clock() - began
+            if error is not None:
+                emit(
+                    RefreshFailed,
+                    refresh_id=refresh_id,
+                    seconds=seconds,
+                    error_type=type(error).__name__,
+                    holds=self._grant is not None and self._holds(self._grant, rejected),
+                    cause=error.cause if isinstance(error, ReauthorizationRequiredError) else None,
+                )
+            elif self._grant is not None:
+                how = RefreshEnded if self._issued > issued else RefreshAdopted
+                emit(how, refresh_id=refresh_id, generation=self._grant.generation, seconds=seconds)
+        return error
+
+    async def _try_to_refresh(self, rejected: AccessToken | None) -> FastKeyError | None:
+        """Do it, and remember a failure."""
         try:
             seen = await self._store.load()
             if seen is not None and self._is_newer(seen):
@@ -237,9 +283,6 @@ class RefreshingTokenProvider(Unpicklable):
         holds = self._grant is not None and self._holds(self._grant, rejected)
         pause = (_PAUSE_WHILE_GOOD if holds else _PAUSE_WHEN_BAD) * (1 + self._runtime.random())
         self._failure = _Failure(error, self._runtime.monotonic() + pause, holds)
-        _LOGGER.warning(
-            "refresh failed with %s; the present token %s", type(error).__name__, "holds" if holds else "is bad"
-        )
         return error
 
     async def _spare_calls(self, rejected: AccessToken | None) -> None:
@@ -299,7 +342,7 @@ class RefreshingTokenProvider(Unpicklable):
                     raise
             else:
                 saved = await self._save(fresh)
-                _LOGGER.info("refreshed: generation %d", saved.generation)
+                self._issued += 1
                 return saved
             await self._runtime.sleep(wait)
         raise AssertionError
@@ -314,13 +357,15 @@ class RefreshingTokenProvider(Unpicklable):
             self._saved = True
             return fresh if stored is None else stored
         except Exception as error:  # noqa: BLE001  # whatever a user's store may raise, the grant is not lost
-            # By its name alone: what a store raises may quote what it was to keep.
-            name = type(error).__name__
-            _LOGGER.error("the grant of generation %d is not saved yet: %s", fresh.generation, name)  # noqa: TRY400
+            self._tell_not_saved(fresh, error)
             self._saved = False
             return fresh
         self._saved = True
         return saved
+
+    def _tell_not_saved(self, grant: Grant, error: Exception) -> None:
+        # By its name alone: what a store raises may quote what it was to keep.
+        self._emitter.emit(GrantNotSaved, generation=grant.generation, error_type=type(error).__name__)
 
     async def _save_again(self) -> FastKeyError | None:
         if self._grant is None or self._saved:
@@ -329,7 +374,7 @@ class RefreshingTokenProvider(Unpicklable):
             async with self._store.lock():
                 self._adopt(await self._save(self._grant))
         except Exception as error:  # noqa: BLE001  # likewise
-            _LOGGER.error("the grant is not saved yet: %s", type(error).__name__)  # noqa: TRY400
+            self._tell_not_saved(self._grant, error)
         return None
 
     async def _explain(
@@ -372,7 +417,7 @@ class RefreshingTokenProvider(Unpicklable):
         self._early = self._expires - window.total_seconds()
         if grant.issued_at is not None and now - grant.issued_at > _REFRESH_TOKEN_LIFE - _ANNOUNCED_BEFORE:
             days = (grant.issued_at + _REFRESH_TOKEN_LIFE - now) / timedelta(days=1)
-            _LOGGER.warning("the grant dies of age in %.1f days, unless it is refreshed", days)
+            self._emitter.emit(GrantAging, days=days)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.time(), UTC)

@@ -467,7 +467,7 @@ async def test_saving_again_may_fail_in_any_way(world: World, caplog: pytest.Log
     token = await provider.get_token()
     world.store.failing_locks = 1
     assert token == await provider.get_token()
-    assert "the grant is not saved yet: StoreLockTimeoutError" in caplog.text
+    assert "the grant of generation 2 is not saved yet: StoreLockTimeoutError" in caplog.text
     assert token == await provider.get_token()
     assert await world.agrees()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
+from kraken_fastkey._events import StoreInClear
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import mask
@@ -31,7 +32,6 @@ from kraken_fastkey.stores._records import Record, RecordConflictError, RecordSt
 
 __all__ = ["FileGrantStore", "FileKeyStore", "FileRecords", "file_lock"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _AUTO: Final = SecretStr("auto")
 _HEADER: Final = re.compile(rb"kraken-fastkey record 1, version ([1-9][0-9]{0,17}), sha256 ([0-9a-f]{64})\n")
 
@@ -223,7 +223,7 @@ class FileKeyStore(_FileStore, RecordKeyStore):
             key = automatic_encryption_key()
         super().__init__(path, lock_timeout=lock_timeout, encryption_key=key, _runtime=_runtime)
         if key is None:
-            _LOGGER.warning("%s keeps the secret of a key in clear: give it an encryption_key", self._place)
+            Emitter().emit(StoreInClear, store=self._place)
 
 
 def _path_fault(path: object) -> str | None:

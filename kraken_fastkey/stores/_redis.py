@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import hashlib
-import logging
 import re
 import secrets
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
+from kraken_fastkey._events import StoreLockExpired, StoreLockNotFreed
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
@@ -37,7 +38,7 @@ __all__ = ["LOCK_LIFE", "RedisGrantStore", "RedisKeyStore", "RedisRecords"]
 
 LOCK_LIFE: Final = 15.0
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
+_EMITTER: Final = Emitter()
 _SHORTEST_LIFE: Final = 0.1
 _LONGEST_LIFE: Final = 3600.0
 # In a lock's life, if all goes well, and while it does not.
@@ -182,16 +183,9 @@ class RedisRecords:
         reply = await self._run(_FREE, self._lock_key, owner)
         # Neither is the holder's failure: what it has saved is saved, and what is stale was refused.
         if reply.fault:
-            _LOGGER.warning(
-                "the lock of %s could not be freed, and expires in %g s: %s", self._place, self._life, reply.fault
-            )
+            _EMITTER.emit(StoreLockNotFreed, store=self._place, wait_seconds=self._life, fault=reply.fault)
         elif not reply.value:
-            _LOGGER.warning(
-                "the lock of %s expired while it was held: the program, or Redis, stood still for %g s, or Redis has "
-                "lost it; others may have had it meanwhile",
-                self._place,
-                self._life,
-            )
+            _EMITTER.emit(StoreLockExpired, store=self._place, wait_seconds=self._life)
 
     async def _run(self, script: bytes, key: str, *arguments: bytes, timeout: float = _COMMAND_TIMEOUT) -> _Reply:  # noqa: ASYNC109
         return await self._send(key, b"EVAL", script, b"1", key.encode(), *arguments, timeout=timeout)
