@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,8 +24,9 @@ author = "The kraken-fastkey maintainers"
 copyright = author  # noqa: A001  # Sphinx calls it so
 version = release = kraken_fastkey.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "_extra"]
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "diagrams"]
+exclude_patterns = ["_build", "_ext", "_extra", "_static"]
 nitpicky = True
 # Names of other packages have no page here to link to.
 _ELSEWHERE = (
@@ -36,6 +38,8 @@ nitpick_ignore_regex = [(r"py:.*", _ELSEWHERE)]
 html_theme = "furo"
 # Copied as it is: the short address of errors, which their texts end with.
 html_extra_path = ["_extra"]
+html_static_path = ["_static"]
+html_css_files = ["diagrams.css"]
 html_title = f"kraken-fastkey {release}"
 myst_heading_anchors = 3
 
