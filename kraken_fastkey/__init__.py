@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kraken_fastkey._version import __version__
-
 if TYPE_CHECKING:
     from kraken_fastkey._adapters import attach_ccxt, attach_kraken_sdk
     from kraken_fastkey._client import DEFAULT_BASE_URL, FastKeyClient
@@ -115,6 +113,7 @@ if TYPE_CHECKING:
     )
     from kraken_fastkey._transport import Timeouts
     from kraken_fastkey._verifying import DEFAULT_API_URL, KeyVerification, verify_key
+    from kraken_fastkey._version import __version__
 
 __all__ = [
     "DEFAULT_API_URL",
@@ -365,6 +364,7 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
             "KeyVerification",
             "verify_key",
         ),
+        "_version": ("__version__",),
     }
     _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import math
 import os
@@ -18,14 +19,12 @@ from aiohttp.abc import AbstractStreamWriter
 
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outcome, TransportError
 from kraken_fastkey._secret import SecretStr
-from kraken_fastkey._version import __version__
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
 __all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session"]
 
 _MAX_CONNECTIONS: Final = 20
 _MAX_SECONDS: Final = 1e9  # longer than anybody waits, and small enough for an event loop
-_USER_AGENT: Final = f"kraken-fastkey/{__version__} aiohttp/{aiohttp.__version__}"
 _NEVER_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -68,6 +67,14 @@ def _is_bound(value: object) -> bool:
     if value is None:
         return True
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_SECONDS
+
+
+@functools.cache
+def _user_agent() -> str:
+    # Looked up for the first request: to read the metadata takes milliseconds, which an import is not to cost.
+    from kraken_fastkey._version import __version__  # noqa: PLC0415
+
+    return f"kraken-fastkey/{__version__} aiohttp/{aiohttp.__version__}"
 
 
 def _ignore() -> None:
@@ -244,7 +251,7 @@ class AiohttpTransport:
                 data=payload,
                 headers={
                     **request.headers,
-                    "User-Agent": _USER_AGENT,
+                    "User-Agent": _user_agent(),
                     # Unmasked here and in no variable, so that no frame of ours shows it.
                     **_unmask(authorization),
                 },

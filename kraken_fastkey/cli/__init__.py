@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from kraken_fastkey._version import __version__
+import kraken_fastkey
 from kraken_fastkey.cli._demo import run_demo
 from kraken_fastkey.cli._sandbox import run_sandbox
 
@@ -28,7 +28,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kraken_fastkey", description="Fast API keys of Kraken Connect, tried out on your own machine."
     )
-    parser.add_argument("--version", action="version", version=f"kraken-fastkey {__version__}")
+    parser.add_argument("--version", action="version", version=f"kraken-fastkey {kraken_fastkey.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("demo", help="create, list, update and delete keys in a sandbox, and survive its faults")
     sandbox = commands.add_parser("sandbox", help="run the sandbox until it is interrupted")
