@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in SLOW_FILES or "ten_thousand" in item.name:
             item.add_marker(pytest.mark.slow)
+        if item.path.name in {"test_redis.py", "test_sql.py"} and "eight_processes" not in item.name:
+            item.add_marker(pytest.mark.extras)
 
 
 @pytest.fixture(name="fake_time")

@@ -1,0 +1,1 @@
+"""What a release is made with, and checked: nox runs it, and no user needs it."""
