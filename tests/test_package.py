@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,23 @@ def test_the_package_says_that_it_is_typed() -> None:
 def test_the_version_is_the_installed_one() -> None:
     """__version__ and the metadata agree."""
     assert importlib.metadata.version("kraken-fastkey") == kraken_fastkey.__version__
+
+
+def test_files_that_were_copied_have_no_version_and_work() -> None:
+    """Without metadata, as in a vendored copy, the version is said to be unknown."""
+    command = [sys.executable, "-S", "-c", "import kraken_fastkey; print(kraken_fastkey.__version__)"]
+    done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=True, timeout=60)
+    assert "0+unknown\n" == done.stdout
+
+
+def test_the_floors_are_those_that_the_page_on_compatibility_names() -> None:
+    """Each dependency's oldest version, and each Python, is there as it is in the metadata."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT.parent / "docs" / "reference" / "compatibility.md").read_text(encoding="utf-8")
+    groups = {"the core": project["dependencies"]}
+    groups |= {f"`{extra}`": found for extra, found in project["optional-dependencies"].items()}
+    for label, requirements in groups.items():
+        floors = [re.sub(r"(\[\w+\])?>=([\d.]+).*", r" \2", requirement) for requirement in requirements]
+        assert f"| {label} | {', '.join(floors)} |" in page
+    minors = [name.rpartition(" ")[2] for name in project["classifiers"] if re.search(r":: 3\.\d+$", name)]
+    assert f"{', '.join(minors[:-1])} and {minors[-1]}." in page
