@@ -114,7 +114,7 @@ def blocks_of(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     fences = list(FENCE.finditer(text))
     blocks = []
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+    for fence, following in zip(fences, [*fences, None][1:], strict=True):
         marker = NOT_RUN.search(text[: fence.start()])
         name = FILE_NAME.match(fence["code"])
         shows_output = (
