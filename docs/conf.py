@@ -13,6 +13,7 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
 import kraken_fastkey
+import kraken_fastkey.otel
 import kraken_fastkey.sandbox
 import kraken_fastkey.stores
 import kraken_fastkey.testing
@@ -52,7 +53,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
-_MODULES = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing)
+_MODULES = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing, kraken_fastkey.otel)
 _PUBLIC = {name: f"{module.__name__}.{name}" for module in _MODULES for name in module.__all__}
 
 

@@ -1,6 +1,7 @@
 """An asyncio SDK for Kraken Connect's Fast API keys.
 
-Everything that is public is here, in `kraken_fastkey.stores`, `kraken_fastkey.sandbox` and `kraken_fastkey.testing`.
+Everything that is public is here, in `kraken_fastkey.stores`, `kraken_fastkey.sandbox`, `kraken_fastkey.testing` and
+`kraken_fastkey.otel`.
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ class Engine:
     ) -> Answer[_T]:
         progress.attempts += 1
         progress.counted += 1
-        progress.status = None
+        progress.status = progress.version = None
         began = self.runtime.monotonic()
         authorization = SecretStr(f"Bearer {token.value.get_secret_value()}")
         self._in_flight += 1
@@ -270,7 +270,7 @@ class Engine:
         try:
             with _use_of(account.provider, token) as accept:
                 response = await self._transport.send(call.request, authorization, within, progress.depart)
-                progress.status = response.status
+                progress.status, progress.version = response.status, response.version
                 answer = read_answer(call, response, self.runtime.time())
                 if not _is_rejected(answer):
                     accept()
@@ -306,7 +306,7 @@ class Engine:
                 report.fail(error, "not_sent" if never_left else "unknown")
                 raise
             finally:
-                report.status = progress.status
+                report.status, report.version = progress.status, progress.version
             if isinstance(answer, FastKeyError):
                 report.fail(answer, answer.outcome)
             return answer

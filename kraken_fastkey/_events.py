@@ -160,6 +160,7 @@ class AttemptEnded(Event):
         seconds: How long it took.
         outcome: What it did at Kraken.
         status: The answer's HTTP status; `None` if there was no answer.
+        http_version: HTTP's version of the answer, such as `"1.1"`; `None` if there was no answer.
         error_type: The class of the exception that it failed with; `None` if it succeeded.
         codes: Kraken's own error strings.
     """
@@ -174,6 +175,7 @@ class AttemptEnded(Event):
     seconds: float
     outcome: AttemptOutcome
     status: int | None = None
+    http_version: str | None = None
     error_type: str | None = None
     codes: tuple[str, ...] = ()
 

@@ -338,7 +338,7 @@ class OAuthClient(Unpicklable):
                     report.fail(error, "unknown")
                     raise
                 else:
-                    report.status = response.status
+                    report.status, report.version = response.status, response.version
                     answer = read_token_answer(operation, response, self._runtime.time())
                 if isinstance(answer, FastKeyError):
                     report.fail(answer, answer.outcome)

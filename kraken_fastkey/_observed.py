@@ -26,12 +26,14 @@ class AttemptReport:
     Attributes:
         outcome: What it did at Kraken.
         status: The answer's HTTP status; `None` if there was none.
+        version: HTTP's version of the answer.
         error_type: The class of the exception that it failed with.
         codes: Kraken's own error strings.
     """
 
     outcome: AttemptOutcome = "succeeded"
     status: int | None = None
+    version: tuple[int, int] | None = None
     error_type: str | None = None
     codes: tuple[str, ...] = ()
 
@@ -78,6 +80,7 @@ def observe_attempt(
             seconds=runtime.monotonic() - began,
             outcome=report.outcome,
             status=report.status,
+            http_version=None if report.version is None else f"{report.version[0]}.{report.version[1]}",
             error_type=report.error_type,
             codes=report.codes,
         )

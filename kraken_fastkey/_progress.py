@@ -25,6 +25,7 @@ class Progress:
         rejected: The values of the tokens that were refused.
         abandoned: Whether nobody waits for it any more.
         status: The HTTP status of the last answer.
+        version: HTTP's version of the last answer.
         error: Why the last one failed.
         outcome: What the last one did at Kraken.
     """
@@ -39,6 +40,7 @@ class Progress:
     abandoned: bool = False
     rejected: set[SecretStr] = attrs.field(factory=set)
     status: int | None = None
+    version: tuple[int, int] | None = None
     error: FastKeyError | None = None
     outcome: Outcome = "not_sent"
 

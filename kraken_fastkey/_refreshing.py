@@ -242,10 +242,12 @@ class RefreshingTokenProvider(Unpicklable):
         emit(RefreshStarted, refresh_id=refresh_id, generation=None if self._grant is None else self._grant.generation)
         error: BaseException | None = None
         try:
-            error = await self._try_to_refresh(rejected)
+            error = failure = await self._try_to_refresh(rejected)
         except BaseException as raised:
             error = raised  # the event loop ends
             raise
+        else:
+            return failure
         finally:
             seconds = clock() - began
             if error is not None:
@@ -260,7 +262,7 @@ class RefreshingTokenProvider(Unpicklable):
             elif self._grant is not None:
                 how = RefreshEnded if self._issued > issued else RefreshAdopted
                 emit(how, refresh_id=refresh_id, generation=self._grant.generation, seconds=seconds)
-        return error
+            del error  # it would hold this frame, which holds it
 
     async def _try_to_refresh(self, rejected: AccessToken | None) -> FastKeyError | None:
         """Do it, and remember a failure."""

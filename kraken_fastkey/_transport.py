@@ -262,7 +262,7 @@ class AiohttpTransport:
                 headers: dict[str, str] = {}
                 for name, value in response.headers.items():
                     headers.setdefault(name.lower(), value)
-                return WireResponse(response.status, headers, *await _read(response.content))
+                return WireResponse(response.status, headers, *await _read(response.content), response.version)
         except Exception as error:  # noqa: BLE001  # whatever aiohttp may raise, nothing of it gets out
             failure = _sort(error, sent=payload is None or payload.sent)
         except BaseException as error:  # noqa: BLE001  # raised again

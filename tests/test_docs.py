@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import re
 import socket
@@ -27,12 +28,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
+from opentelemetry import metrics
 
 import kraken_fastkey
+import kraken_fastkey.otel
 import kraken_fastkey.sandbox
 import kraken_fastkey.stores
 import kraken_fastkey.testing
@@ -53,8 +56,10 @@ from kraken_fastkey import (
     _account,
     _engine,
     _errors,
+    _events,
     _janitor,
     _listing,
+    _log_records,
     _retry,
     _transport,
     _wire,
@@ -67,7 +72,7 @@ DOCS = ROOT / "docs"
 RUN_PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
 ALL_PAGES = [*RUN_PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
 MAX_NOT_RUN = 3
-EXTRAS = ("ccxt", "cryptography", "kraken", "redis", "sqlalchemy")
+EXTRAS = ("ccxt", "cryptography", "kraken", "opentelemetry", "redis", "sqlalchemy")
 
 FENCE = re.compile(
     r"^(?P<ticks>`{3,})(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^(?P=ticks) *$", re.MULTILINE | re.DOTALL
@@ -304,7 +309,13 @@ def test_reference_has_every_public_name() -> None:
     """The reference describes what `__all__` exports, each name once, and nothing else."""
     pages = [page.read_text(encoding="utf-8") for page in RUN_PAGES if DOCS / "reference" in page.parents]
     described = re.findall(r"^\.\. auto\w+:: (\S+)$", "\n".join(pages), re.MULTILINE)
-    modules = (kraken_fastkey, kraken_fastkey.stores, kraken_fastkey.sandbox, kraken_fastkey.testing)
+    modules = [
+        kraken_fastkey,
+        kraken_fastkey.stores,
+        kraken_fastkey.sandbox,
+        kraken_fastkey.testing,
+        kraken_fastkey.otel,
+    ]
     public = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
     assert sorted(public) == sorted(described)
 
@@ -454,3 +465,42 @@ def test_lost_answers_page_tells_when_the_client_looks() -> None:
     *early, last = (f"{seconds:g}" for seconds in looks[:-1])
     page = (DOCS / "explanation/lost-answers.md").read_text(encoding="utf-8")
     assert f"lists the keys {', '.join(early)} and {last} seconds after the doubt" in page
+
+
+def test_the_events_page_has_each_event_and_its_level() -> None:
+    """The table names each class of events, its name, and the level at which it is logged."""
+    classes = [getattr(_events, name) for name in _events.__all__]
+    events = [value for value in classes if isinstance(value, type) and issubclass(value, _events.Event)]
+    expected = []
+    for event in events:
+        record = _log_records.RECORDS.get(event)
+        level = "" if record is None else logging.getLevelName(record[0])
+        expected.append([f"`{event.name}`", f"`{event.__name__}`", level])
+    expected.remove(["`kraken_fastkey`", "`Event`", ""])
+    assert sorted(expected) == sorted(row[:3] for row in rows_of("reference/events.md", "Event names"))
+
+
+class _Meter(metrics.NoOpMeter):
+    """A meter that notes what it is to measure, as the rows of a table."""
+
+    rows: ClassVar[list[list[str]]] = []
+
+    def create_counter(self, name: str, unit: str = "", description: str = "") -> metrics.Counter:
+        self.rows.append([f"`{name}`", "counter", f"`{unit}`"])
+        return super().create_counter(name, unit, description)
+
+    def create_histogram(self, name: str, unit: str = "", description: str = "", **options: Any) -> metrics.Histogram:
+        self.rows.append([f"`{name}`", "histogram", f"`{unit}`"])
+        return super().create_histogram(name, unit, description, **options)
+
+
+class _MeterProvider(metrics.NoOpMeterProvider):
+    def get_meter(self, name: str, *_: Any, **__: Any) -> metrics.Meter:
+        return _Meter(name)
+
+
+def test_the_events_page_has_each_metric() -> None:
+    """The table names each instrument of the observer, with its kind and unit."""
+    _Meter.rows.clear()
+    kraken_fastkey.otel.OpenTelemetryObserver(meter_provider=_MeterProvider())
+    assert sorted(_Meter.rows) == sorted(row[:3] for row in rows_of("reference/events.md", "Metrics"))

@@ -94,7 +94,14 @@ async def test_a_call_tells_its_start_its_attempt_and_its_end(
     where: dict[str, Any] = {"attempt_id": attempt_id, "attempt": 1, "method": "POST", "url": url}
     assert AttemptStarted(fake_time.now, number, operation="create_key", **where) == attempt
     expected = AttemptEnded(
-        fake_time.now, number, operation="create_key", seconds=0.0, outcome="succeeded", status=200, **where
+        fake_time.now,
+        number,
+        operation="create_key",
+        seconds=0.0,
+        outcome="succeeded",
+        status=200,
+        http_version="1.1",
+        **where,
     )
     assert expected == answered
     end = CallEnded(

@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"_frozendict", "_secret", "_version", "_validation", "_runtime"},
     {"_errors"},
     {"_models", "_events"},
-    {"_log_records"},
+    {"_log_records", "otel"},
     {"_emitter"},
     {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
     {"_wire.calls"},

@@ -53,12 +53,14 @@ class WireResponse:
         headers: Header fields, names in lower case.
         body: The content, decoded if it was compressed; at most `MAX_ANSWER_BYTES` of it.
         completeness: Whether the body is all there.
+        version: HTTP's version, such as `(1, 1)`; `None` if it is not known.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     completeness: Completeness = "complete"
+    version: tuple[int, int] | None = None
 
     @property
     def media_type(self) -> str:
