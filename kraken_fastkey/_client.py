@@ -50,6 +50,8 @@ class _Shared:
     background: Background
     reconciles: bool
     close_seconds: float
+    base_url: str
+    session: aiohttp.ClientSession | None
 
 
 class FastKeyClient(Unpicklable):
@@ -123,7 +125,13 @@ class FastKeyClient(Unpicklable):
         transport = AiohttpTransport(base_url, session, timeouts) if _transport is None else _transport
         engine = Engine(transport, retry, _runtime, Emitter(on_event, _runtime), base_url)
         self._shared = _Shared(
-            engine, Lister(engine), Background(), on_unknown_outcome == "reconcile", float(close_timeout)
+            engine=engine,
+            lister=Lister(engine),
+            background=Background(),
+            reconciles=on_unknown_outcome == "reconcile",
+            close_seconds=float(close_timeout),
+            base_url=base_url,
+            session=session,
         )
         self._account = Account(token_provider)
         self._own_janitor: Janitor | None = None

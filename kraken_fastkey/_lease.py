@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeGuard
 
 import attrs
 
@@ -19,7 +19,8 @@ from kraken_fastkey._client import FastKeyClient
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, LeaseExpiredError, StoreError
 from kraken_fastkey._lease_record import LeaseRecord
 from kraken_fastkey._leasing import LeaseBook, make_instance
-from kraken_fastkey._models import CreateKeyRequest, FastApiKey
+from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
+from kraken_fastkey._probing import MAX_PROBE, Probation, Prober, api_url_fault
 from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
@@ -32,6 +33,7 @@ _MOST_OF_LIFE: Final = 0.9
 _MAX_LIFE: Final = timedelta(days=365)
 _PRESENCE: Final = timedelta(minutes=5)  # how often a lease says that it is there
 _BACKOFF: Final = (2.0, 60.0)  # of what fails, in seconds: the bound of the first wait, and of each
+_MAX_RETRY_AFTER: Final = 900.0
 
 LeaseState = Literal["closed", "valid", "failing", "expired"]
 """How a lease is.
@@ -54,6 +56,8 @@ class LeaseHealth:
         renewals: How many keys this lease has made since it was entered.
         last_error: Why the last renewal or look failed; `None` if it did not.
         checked_at: When the key was last seen in Kraken's list; `None` if it was not looked for.
+        verified: What a look at the new key by itself has shown, see `KeyVerification.verified`; `None` also for a key
+            that this lease has not made, and without such looks.
     """
 
     state: LeaseState
@@ -62,6 +66,7 @@ class LeaseHealth:
     renewals: int = 0
     last_error: FastKeyError | None = attrs.field(default=None, repr=lambda error: error and type(error).__name__)
     checked_at: datetime | None = None
+    verified: bool | None = None
 
 
 class KeyLease(Unpicklable):
@@ -84,6 +89,10 @@ class KeyLease(Unpicklable):
     While Kraken is down, the present key is used as long as it lives. A key that its user has deleted is noticed
     by a look at the list, each `check_every`, or by who uses it: see `renew`.
 
+    Kraken's trading side may not know a new key at once. So it is asked, with the key itself, up to three times, 5
+    seconds apart, before the key is handed over; meanwhile the old key serves on. A key that is still not known then is
+    handed over all the same, and is never deleted on that ground.
+
     Args:
         client: What makes the keys.
         template: What they are to be like. Its name and `valid_until` are not used.
@@ -92,8 +101,8 @@ class KeyLease(Unpicklable):
             Left out, a third of it.
         store: Where the key is kept between two starts. Left out, in memory.
         prefix: What the names of the keys begin with: 1 to 12 of letters, digits, `_` and `.`.
-        grace: How long an old key is kept after the new one was handed over, 0 or more; at most until the next
-            renewal, and longer while another lease of the store may not have the new one yet.
+        grace: How long an old key is kept at least after the new one was handed over, 0 or more; at most until the
+            next renewal, and longer while another lease of the store may not have the new one yet.
         on_exit: Whether to `"delete"` the key on exit, unless another lease of the store is using it, or to
             `"keep"` it for the next start.
         on_change: Called with each key from the second on, as soon as it is there; it may be async, and is not
@@ -101,6 +110,11 @@ class KeyLease(Unpicklable):
         check_every: How often to look whether the key still exists, 1 second or more; `None` for never.
         two_phase: Whether to make each key with a life of 10 minutes, and to extend it when it is stored: then a
             crash in between leaves nothing for longer.
+        probe: Whether to ask the trading side about each new key. That spends one nonce of the key, a number of
+            seconds: do not if its user counts from 1. From an address that is not in the key's allowlist it tells
+            little.
+        api_url: The trading API's address, for that; https, or plain http to loopback. Left out, the host of the
+            client's `base_url`.
 
     Raises:
         InvalidRequestError: An argument is wrong.
@@ -120,8 +134,10 @@ class KeyLease(Unpicklable):
         on_change: Callable[[FastApiKey], Awaitable[object] | object] | None = None,
         check_every: timedelta | None = timedelta(minutes=5),
         two_phase: bool = False,
+        probe: bool = True,
+        api_url: str | None = None,
     ) -> None:
-        faults = _other_faults(client, template, store, prefix, on_exit, on_change)
+        faults = _other_faults(client, template, store, prefix, on_exit, on_change, api_url)
         faults |= _time_faults(lifetime, renew_before, grace, check_every)
         if faults:
             raise InvalidRequestError({f"lease.{field}": fault for field, fault in faults.items()})
@@ -139,13 +155,17 @@ class KeyLease(Unpicklable):
             template=template,
             lifetime=lifetime,
             prefix=prefix,
-            grace=grace,
+            grace=grace + MAX_PROBE if probe else grace,
             two_phase=two_phase,
             instance=make_instance(),
             presence=3 * beat,
         )
+        expected = attrs.evolve(template, api_key_name=GeneratedName(prefix), valid_until=lifetime)
+        prober = Prober(client=client, api_url=api_url, runtime=self._runtime, expected=expected) if probe else None
+        self._probation = Probation(prober, self._runtime)
         self._key: FastApiKey | None = None
         self._lost: str | None = None
+        self._due: str | None = None
         self._renew_at: datetime | None = None
         self._tidy_at: datetime | None = None
         self._renewals = 0
@@ -176,7 +196,7 @@ class KeyLease(Unpicklable):
         state: LeaseState = "valid" if self._error is None else "failing"
         if self._keeper is None:
             state = "closed"
-        elif key is None or self._lost == key.api_key_name or not self._is_alive(key):
+        elif not self._is_good(key):
             state = "expired"
         return LeaseHealth(
             state=state,
@@ -185,6 +205,7 @@ class KeyLease(Unpicklable):
             renewals=self._renewals,
             last_error=self._error,
             checked_at=self._checked_at,
+            verified=self._probation.verified,
         )
 
     async def keys(self) -> AsyncGenerator[FastApiKey, None]:
@@ -208,33 +229,55 @@ class KeyLease(Unpicklable):
         has_key = self._key is not None and self._key is not seen and self.health.state in {"valid", "failing"}
         return has_key or self._keeper is None
 
-    async def renew(self, rejected: FastApiKey) -> FastApiKey:
-        """Return another key than one that Kraken has refused.
+    async def renew(self, rejected: FastApiKey | None = None) -> FastApiKey:
+        """Return a new key: now, ahead of time, or in the place of one that Kraken has refused.
 
-        Whoever is refused with a key calls this; who comes late gets the key that the first has brought.
+        Whoever is refused with a key calls this; who comes late gets the key that the first has brought. A key that
+        is less than two minutes old may not be known yet, so Kraken is asked first: if it takes the key by now, that
+        same key is returned. Where one such key after another is refused, the next is made only after a while.
 
         Args:
-            rejected: The key that was refused.
+            rejected: The key that was refused. Left out, the present key is good, and is replaced with an overlap.
 
         Raises:
-            LeaseExpiredError: The lease is not entered.
+            LeaseExpiredError: The lease is not entered; or the last keys were refused when they were new, and the next
+                is made in `retry_after` seconds.
+            TemporaryLockoutError: Kraken has locked the key or this address out, so no other key is made.
             FastKeyError: No other key could be had.
         """
         if self._keeper is None:
             raise self._expired()
-        if self._key is not None and self._key.api_key_name == rejected.api_key_name:
-            self._lost = rejected.api_key_name
+        old = self._key if rejected is None else rejected
+        if self._key is not None and old is not None and self._key.api_key_name == old.api_key_name:
+            self._due = old.api_key_name
+            if rejected is not None:
+                self._lost = old.api_key_name
             if self._turn is not None:
                 await self._share_turn()  # it may have begun as a look, when the key was good
-            if self._key.api_key_name == rejected.api_key_name:
+            if self._due == self._key.api_key_name:
                 await self._share_turn()
         return self.key
 
     async def __aenter__(self) -> Self:
         if self._keeper is not None:
             raise InvalidRequestError({"lease": "is entered already: make one lease for each `async with`"})
-        self._key = self._lost = self._error = self._checked_at = None
+        self._key = self._lost = self._due = self._error = self._checked_at = None
         self._renewals = self._failures = 0
+        self._probation.reset()
+        self._book.has_made = False
+        try:
+            await self._enter()
+        except BaseException as error:
+            if self._book.has_made:
+                # Of the client's tasks: it is finished even if its caller is gone.
+                leaving = self._book.client._shared.background.start(self._leave(), self)  # noqa: SLF001
+                if not isinstance(error, GeneratorExit):
+                    await join(leaving)
+            raise
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        return self
+
+    async def _enter(self) -> None:
         failure: StoreError | None = None
         try:
             await self._take(alive=self._is_alive)
@@ -244,8 +287,6 @@ class KeyLease(Unpicklable):
             failure = StoreError(f"the store raised {type(error).__name__}")
         if failure is not None:
             raise failure
-        self._keeper = asyncio.get_running_loop().create_task(self._keep())
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -257,6 +298,9 @@ class KeyLease(Unpicklable):
                 await asyncio.wait({task})
         async with self._changed:
             self._changed.notify_all()
+        await self._leave()
+
+    async def _leave(self) -> None:
         self._key = None
         try:
             await self._book.leave(delete=self._deletes)
@@ -301,6 +345,9 @@ class KeyLease(Unpicklable):
 
     async def _see_to_it(self) -> None:
         try:
+            key = self._key
+            if key is not None and key.api_key_name == self._lost and not await self._probation.refuse(key):
+                self._lost = self._due = None  # Kraken takes it by now
             if not self._is_fresh(self._key) or not await self._tidy():
                 await self._take()
         except Exception as error:  # noqa: BLE001  # whatever a user's store raises, the lease goes on
@@ -318,6 +365,12 @@ class KeyLease(Unpicklable):
         self._renewals += is_new
         before = self._key
         self._plan(key, record)
+        if is_new:
+            # At the cost of no gap: an old key that is about to end is replaced at once.
+            ends = self._is_good(before) and not self._lasts(before, MAX_PROBE)
+            await self._probation.begin(key, ask=not ends)
+        elif before is None or key.api_key_name != before.api_key_name:
+            self._probation.reset()
         if before is None or key.api_key_name != before.api_key_name:
             async with self._changed:
                 self._key = key
@@ -356,17 +409,27 @@ class KeyLease(Unpicklable):
 
     def _is_fresh(self, key: FastApiKey | None) -> bool:
         """Whether a key is good, and not to be renewed yet."""
-        if key is None or key.api_key_name == self._lost:
+        if key is None or key.api_key_name in {self._lost, self._due}:
             return False
-        return key.valid_until is None or self._book.now() < key.valid_until - self._renew_before
+        return self._lasts(key, self._renew_before)
+
+    def _is_good(self, key: FastApiKey | None) -> TypeGuard[FastApiKey]:
+        """Whether a key may be used."""
+        return key is not None and key.api_key_name != self._lost and self._is_alive(key)
 
     def _is_alive(self, key: FastApiKey) -> bool:
-        return key.valid_until is None or self._book.now() < key.valid_until
+        return self._lasts(key, timedelta(0))
+
+    def _lasts(self, key: FastApiKey, span: timedelta) -> bool:
+        """Whether a key lives for longer than this."""
+        return key.valid_until is None or self._book.now() < key.valid_until - span
 
     def _seconds_to_next(self) -> float:
         if self._failures:
             first, most = _BACKOFF
-            return min(most, first * 2.0 ** min(self._failures - 1, 10)) * (0.5 + self._runtime.random() / 2)
+            wait = min(most, first * 2.0 ** min(self._failures - 1, 10)) * (0.5 + self._runtime.random() / 2)
+            asked = None if self._error is None else self._error.retry_after
+            return max(wait, min(asked or 0.0, _MAX_RETRY_AFTER))
         moments = [moment for moment in (self._renew_at, self._tidy_at) if moment is not None]
         return max(0.0, (min(moments) - self._book.now()).total_seconds())
 
@@ -401,7 +464,13 @@ def _time_faults(lifetime: object, renew_before: object, grace: object, check_ev
 
 
 def _other_faults(
-    client: object, template: object, store: object, prefix: object, on_exit: object, on_change: object
+    client: object,
+    template: object,
+    store: object,
+    prefix: object,
+    on_exit: object,
+    on_change: object,
+    api_url: object,
 ) -> dict[str, str]:
     faults = {}
     if not isinstance(client, FastKeyClient):
@@ -416,4 +485,7 @@ def _other_faults(
         faults["on_exit"] = "must be 'delete' or 'keep'"
     if on_change is not None and not callable(on_change):
         faults["on_change"] = "must be a function that takes a key"
+    fault = api_url_fault(api_url)
+    if fault is not None:
+        faults["api_url"] = fault
     return faults

@@ -40,7 +40,7 @@ _FIRST_LIFE: Final = timedelta(minutes=10)
 Usable = Callable[[FastApiKey], bool]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class LeaseBook:
     """Makes, finds, retires and deletes the keys of one store.
 
@@ -57,8 +57,10 @@ class LeaseBook:
         grace: How long an old key is kept.
         two_phase: Whether a key gets its life only when it is stored.
         instance: Who keeps the book: one of those that share the store.
-        given_up: The names of keys that could not be stored for sure, and were deleted.
         presence: How long this instance counts as there, from when it was last seen.
+        given_up: The names of keys that could not be stored for sure, and were deleted.
+        pending: A key that is stored, and could not be given its life yet.
+        has_made: Whether a key was made and stored since this was last set to false.
     """
 
     client: FastKeyClient
@@ -72,6 +74,8 @@ class LeaseBook:
     instance: str
     presence: timedelta
     given_up: set[str] = attrs.field(factory=set)
+    pending: FastApiKey | None = None
+    has_made: bool = False
 
     def now(self) -> datetime:
         """Return the present."""
@@ -112,8 +116,11 @@ class LeaseBook:
                 and not self._is_gone(current, listed)
             ):
                 return await self._save_presence(record), current, False
-            record = await self._retire_all(record)
-            record, key = await self._make(record)
+            pending, self.pending = self.pending, None
+            if pending is not None and self._is_kept(pending, record):
+                record, key = await self._extend(await self._put_in_place(record, pending), pending, record)
+            else:
+                record, key = await self._make(await self._retire_all(record))
             return record, key, True
 
     async def tidy(self, key: FastApiKey, *, look: bool) -> tuple[LeaseRecord, bool | None]:
@@ -197,14 +204,8 @@ class LeaseBook:
 
         async def save(key: FastApiKey) -> None:
             nonlocal saved
-            retired = dict(record.retired)
-            if record.current is not None:
-                # Others learn of the new key when they look into the store.
-                until = [self.now() + self.grace, *self._others(record).values()]
-                retired[record.current.api_key_name] = max(until)
-            holders = self._holders(record)
             try:
-                saved = await self._save(record, current=ended(key), retired=FrozenDict(retired), holders=holders)
+                saved = await self._put_in_place(record, ended(key))
             except Exception:
                 # It may have been stored all the same, and only its answer be lost.
                 self.given_up.add(key.api_key_name)
@@ -213,6 +214,7 @@ class LeaseBook:
                     raise
                 self.given_up.discard(key.api_key_name)
                 saved = stored
+            self.has_made = True
 
         def ended(key: FastApiKey) -> FastApiKey:
             # Asked for, and so there, even if the answer does not tell it.
@@ -222,18 +224,37 @@ class LeaseBook:
         name = GeneratedName(f"{self.prefix}-{record.owner}")
         request = attrs.evolve(self.template, api_key_name=name, valid_until=life)
         key = ended(await self.client.create_key(request, save=save))
-        if life is self.lifetime:
-            return saved, key
+        return (saved, key) if life is self.lifetime else await self._extend(saved, key, record)
+
+    def _is_kept(self, key: FastApiKey, record: LeaseRecord) -> bool:
+        """Whether a key is there still, though it is not the present one."""
+        return record.retired.get(key.api_key_name, self.now()) > self.now()
+
+    async def _extend(
+        self, record: LeaseRecord, key: FastApiKey, before: LeaseRecord
+    ) -> tuple[LeaseRecord, FastApiKey]:
+        """Give the present key its life. If that fails, the old one serves on, and the next try is for the same key."""
         end = self.now() + self.lifetime
         try:
             await self.client.update_key(UpdateKeyRequest(key.api_key_name, valid_until=end))
-        except FastKeyError:
-            # The old key serves on.
-            retired = FrozenDict({**record.retired, key.api_key_name: self.now()})
-            await self._save(saved, current=record.current, retired=retired)
+        except FastKeyError as error:
+            gone = isinstance(error, KeyNotFoundError)
+            until = self.now() if gone or key.valid_until is None else key.valid_until
+            kept = FrozenDict({**before.retired, key.api_key_name: until})
+            await self._save(record, current=before.current, retired=kept)
+            self.pending = None if gone else key
             raise
         key = attrs.evolve(key, valid_until=end.replace(microsecond=0))
-        return await self._save(saved, current=key), key
+        return await self._save(record, current=key), key
+
+    async def _put_in_place(self, record: LeaseRecord, key: FastApiKey) -> LeaseRecord:
+        """Store a key as the present one; the one of before is deleted some time later."""
+        retired = dict(_without(record.retired, {key.api_key_name}))
+        if record.current is not None:
+            # Others learn of the new key when they look into the store.
+            until = [self.now() + self.grace, *self._others(record).values()]
+            retired[record.current.api_key_name] = max(until)
+        return await self._save(record, current=key, retired=FrozenDict(retired), holders=self._holders(record))
 
     async def _save_presence(self, record: LeaseRecord) -> LeaseRecord:
         return await self._save(record, holders=self._holders(record))

@@ -74,6 +74,7 @@ async def verify_key(
     session: aiohttp.ClientSession | None = None,
     nonces: NonceSource | None = None,
     timeout: Timeouts | float = _DEFAULT_TIMEOUTS,  # noqa: ASYNC109
+    _tries: int = _MAX_TRIES,
     _runtime: Runtime = SYSTEM,
 ) -> KeyVerification:
     """Ask Kraken, with the key itself, what the key is, and compare that with what it should be.
@@ -132,7 +133,7 @@ async def verify_key(
         raise InvalidRequestError(faults, operation="verify_key")
     transport = AiohttpTransport(base_url, session, timeouts)
     try:
-        return await _Verification(key, signer, transport, base_url, listed, _runtime).run(expected)
+        return await _Verification(key, signer, transport, base_url, listed, _runtime).run(expected, _tries)
     finally:
         await transport.aclose()
 
@@ -156,9 +157,9 @@ class _Verification:
         self._runtime = runtime
         self._place = (base_url.rstrip("/"), key.api_key)
 
-    async def run(self, expected: CreateKeyRequest | None) -> KeyVerification:
-        """Ask until Kraken knows the key, or has not known it three times."""
-        for tried in range(1, _MAX_TRIES + 1):
+    async def run(self, expected: CreateKeyRequest | None, tries: int) -> KeyVerification:
+        """Ask until Kraken knows the key, or has not known it so many times."""
+        for tried in range(1, tries + 1):
             answer = await self._ask(tried)
             if isinstance(answer, Success):
                 if answer.warnings:
@@ -167,10 +168,10 @@ class _Verification:
                 return KeyVerification(verified=not found, differences=found, info=answer.value.info, tries=tried)
             if not isinstance(answer, AuthenticationError) or not has_code(answer, _UNKNOWN_KEY):
                 raise answer
-            if tried < _MAX_TRIES:
+            if tried < tries:
                 _LOGGER.info("verify_key: Kraken does not know the key in try %d; the next in 5 s", tried)
                 await self._runtime.sleep(_SECONDS_BETWEEN)
-        return KeyVerification(verified=None, tries=_MAX_TRIES)
+        return KeyVerification(verified=None, tries=tries)
 
     async def _ask(self, tried: int) -> Answer[DescribedKey]:
         """Send one request, and return its answer, complete with what the call has been through."""

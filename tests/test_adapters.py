@@ -173,7 +173,7 @@ async def rotate_without_pause(lease: KeyLease, load: Load) -> None:
     """Bring a new key after each few answers."""
     for _ in range(ROTATIONS):
         answered = load.requests
-        await lease.renew(lease.key)
+        await lease.renew()
         # The key of before the last one is deleted at the next renewal.
         while load.requests < answered + 3 * TASKS:
             await asyncio.sleep(0)
@@ -251,7 +251,7 @@ def test_the_object_has_the_key_while_attached(lib: Library) -> None:
                 with pytest.raises(Exception, match="EAPI:Invalid key"):
                     await lib.fetch_balance(bot)
                 # Whoever waits for the renewal may call at once.
-                await lease.renew(lease.key)
+                await lease.renew()
                 assert (lease.key.api_key, lease.key.secret.get_secret_value()) == lib.held(bot)
                 await lib.fetch_balance(bot)
             assert ("", "") == lib.held(bot)
@@ -335,7 +335,7 @@ def test_ccxt_pro_asks_for_a_new_token_after_a_rotation() -> None:
         async with world.lease() as lease, world.ccxt("ccxt.pro") as exchange, attach_ccxt(lease, exchange):
             first = await exchange.authenticate()
             assert first == await exchange.authenticate()
-            await lease.renew(lease.key)
+            await lease.renew()
             second = await exchange.authenticate()
             assert first != second == await exchange.authenticate()
 
@@ -359,7 +359,7 @@ def test_a_token_that_is_under_way_in_a_rotation_is_used_once() -> None:
             exchange.privatePostGetWebSocketsToken = slow
             waiting = [asyncio.ensure_future(exchange.authenticate()) for _ in range(3)]
             await answered.wait()
-            await lease.renew(lease.key)
+            await lease.renew()
             late = asyncio.ensure_future(exchange.authenticate())
             await asyncio.sleep(0)
             go_on.set()
@@ -387,7 +387,7 @@ def test_what_fails_is_tried_again_and_tells_no_secret(caplog: pytest.LogCapture
         async with world.lease() as lease, following(lease, put):
             secrets = [lease.key.secret.get_secret_value()]
             for _ in range(2):
-                await lease.renew(lease.key)
+                await lease.renew()
                 secrets.append(lease.key.secret.get_secret_value())
             await asyncio.sleep(60)
             assert 4 == len(seen)

@@ -144,10 +144,7 @@ def blocks_of(page: Path) -> list[Block]:
 BLOCKS = [block for page in RUN_PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 PROGRAMS = [block for block in PYTHON if block.file_name is None and block.not_run is None]
-TUTORIAL = DOCS / "tutorial/trading-bot.md"
-PAGES_WITH_FILES = sorted(
-    {block.page for block in BLOCKS if block.file_name is not None and block.not_run is None} - {TUTORIAL}
-)
+PAGES_WITH_FILES = sorted({block.page for block in BLOCKS if block.file_name is not None and block.not_run is None})
 
 
 @pytest.fixture(name="secrets")
@@ -239,7 +236,9 @@ def test_program_does_what_its_page_says(
     if block.output is not None:
         assert block.output == printed
     # Shorter ones are no tokens; the empty string is in everything.
-    shown = [secret for secret in secrets if len(secret) > 7 and secret in printed + complained + caplog.text]
+    # ccxt logs the headers of its requests, an API key among them; that is its own business.
+    logged = "\n".join(str(vars(record)) for record in caplog.records if not record.name.startswith("ccxt."))
+    shown = [secret for secret in secrets if len(secret) > 7 and secret in printed + complained + logged]
     assert [] == shown
     assert [] == strangers
 

@@ -249,7 +249,7 @@ async def test_a_file_follows_a_lease(real_client: FastKeyClient, tmp_path: Path
             assert path == attached
             assert _has(path, lease.key)
             for _ in range(3):
-                await lease.renew(lease.key)
+                await lease.renew()
                 while not _has(path, lease.key):
                     await _a_moment()
         last = lease.key
@@ -281,7 +281,7 @@ async def test_a_file_that_cannot_be_written_is_tried_again(
         with caplog.at_level(logging.WARNING):
             async with attach_env_file(lease, path):
                 path.chmod(0o644)
-                await lease.renew(lease.key)
+                await lease.renew()
                 while "could not be put in place: StoreError" not in caplog.text:
                     await _a_moment()
                 assert not _has(path, lease.key)

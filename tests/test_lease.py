@@ -6,13 +6,11 @@ import asyncio
 import platform
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from virtual_time import VirtualTimeLoop, run_virtually
+from lease_world import TEMPLATE, World, in_world
 
 from kraken_fastkey import (
     CreateKeyRequest,
@@ -23,51 +21,13 @@ from kraken_fastkey import (
     KeyLease,
     LeaseExpiredError,
     Permissions,
-    StaticTokenProvider,
     StoreError,
 )
 from kraken_fastkey._leasing import _place, is_dead, make_instance
-from kraken_fastkey.sandbox import Answer, Disconnect, Drip, Hang, KrakenSandbox
+from kraken_fastkey.sandbox import Answer, Disconnect, Drip, Hang
 from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
-TEMPLATE = CreateKeyRequest(permissions=Permissions(funds_query=True))
 HOUR = timedelta(hours=1)
-
-
-class World:
-    """A sandbox and a client in virtual time."""
-
-    def __init__(self, loop: VirtualTimeLoop, sandbox: KrakenSandbox, client: FastKeyClient) -> None:
-        self.loop = loop
-        self.sandbox = sandbox
-        self.client = client
-
-    def lease(self, **options: Any) -> KeyLease:
-        """Return a lease of the client."""
-        return KeyLease(self.client, TEMPLATE, **options)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the keys that are live."""
-        return [key.api_key_name for key in self.sandbox.keys()]
-
-
-@asynccontextmanager
-async def _open(loop: VirtualTimeLoop, **options: Any) -> AsyncIterator[World]:
-    async with KrakenSandbox(clock=loop.wall_clock, **options) as sandbox:
-        provider = StaticTokenProvider(sandbox.issue_token(expires_in=10**9))
-        async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
-            yield World(loop, sandbox, client)
-
-
-def in_world(scene: Callable[[World], Coroutine[Any, Any, None]], **options: Any) -> None:
-    """Play a scene."""
-
-    async def main(loop: VirtualTimeLoop) -> None:
-        async with _open(loop, **options) as world:
-            await scene(world)
-
-    run_virtually(main)
 
 
 def test_a_lease_has_a_key_and_deletes_it() -> None:
@@ -468,7 +428,7 @@ def test_whoever_waits_for_a_key_when_the_lease_is_left_is_told() -> None:
     async def scene(world: World) -> None:
         async with world.lease() as lease:
             world.sandbox.faults.add(Hang(commit=True), operation="create_key")
-            task = asyncio.ensure_future(lease.renew(lease.key))
+            task = asyncio.ensure_future(lease.renew())
             await asyncio.sleep(5)
         with pytest.raises(LeaseExpiredError, match="the lease is closed"):
             await task

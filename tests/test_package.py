@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
     {"_janitor", "_verifying"},
     {"_creating", "_changing"},
     {"_client", "_refreshing", "_login"},
-    {"_leasing"},
+    {"_leasing", "_probing"},
     {"_lease"},
     {"_adapters"},
     {"_env_file"},
