@@ -326,7 +326,7 @@ def test_an_entry_that_is_cancelled_leaves_no_key_behind(on_exit: str) -> None:
             for name in world.names:
                 await world.client.delete_key(name)
             moments += 1
-        print(f"on_exit={on_exit!r}: cancelled at {moments} moments of the entry, each time no key was left that nobody has")
+        print(f"on_exit={on_exit!r}: cancelled at {moments} moments of the entry, no key left that nobody has")
         assert moments >= 20
 
     in_world(scene)
