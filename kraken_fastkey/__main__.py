@@ -1,4 +1,4 @@
-"""`python -m kraken_fastkey`."""
+"""`python -m kraken_fastkey`, which is `kraken-fastkey`."""
 
 import sys
 

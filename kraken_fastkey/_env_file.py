@@ -32,7 +32,7 @@ from kraken_fastkey.stores._disk import (
 )
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["attach_env_file", "environment_of", "write_env_file"]
+__all__ = ["attach_env_file", "environment_of", "write_env_file", "write_secret_file"]
 
 _PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # No shell, no python-dotenv and no Docker Compose reads more into these; `docker --env-file` knows no quotes.
@@ -81,6 +81,25 @@ def write_env_file(key: FastApiKey, path: str | os.PathLike[str], *, prefix: str
     _check_key(key)
     _check_prefix(prefix)
     _write(key, _check_path(path), prefix)
+
+
+def write_secret_file(key: FastApiKey, path: str | os.PathLike[str]) -> None:
+    """Write a key's secret, and nothing else, into a file, with the care of `write_env_file`.
+
+    Args:
+        key: The key.
+        path: The file. What it held before is gone.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+        StoreError: The file cannot be written. The old one, or the new one, is there.
+    """
+    _check_key(key)
+    file = _check_path(path)
+    make_folder(file.parent)
+    with told(file, "written"), open_folder(file.parent) as folder:
+        _read(folder, file)  # refuses a file that is another user's, or that others can read
+        _replace(folder, file, memoryview(key.secret.get_secret_value().encode()))
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outco
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
-__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session"]
+__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session", "user_agent"]
 
 _MAX_CONNECTIONS: Final = 20
 _MAX_SECONDS: Final = 1e9  # longer than anybody waits, and small enough for an event loop
@@ -70,7 +70,8 @@ def _is_bound(value: object) -> bool:
 
 
 @functools.cache
-def _user_agent() -> str:
+def user_agent() -> str:
+    """Return what requests say that they come from."""
     # Looked up for the first request: to read the metadata takes milliseconds, which an import is not to cost.
     from kraken_fastkey._version import __version__  # noqa: PLC0415
 
@@ -251,7 +252,7 @@ class AiohttpTransport:
                 data=payload,
                 headers={
                     **request.headers,
-                    "User-Agent": _user_agent(),
+                    "User-Agent": user_agent(),
                     # Unmasked here and in no variable, so that no frame of ours shows it.
                     **_unmask(authorization),
                 },

@@ -46,6 +46,13 @@ SLOW_FILES = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what the tests of the command line take."""
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write what the command line prints into tests/cli/golden"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what takes seconds, so that CI runs it once and not for each Python."""
     for item in items:

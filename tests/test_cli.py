@@ -1,4 +1,4 @@
-"""The command line, as a user runs it."""
+"""The command line's demo and sandbox, as a user runs them, with the extra `cli` and without."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support import missing
 
 from kraken_fastkey import __version__
 from kraken_fastkey.cli import _demo, main
+from kraken_fastkey.cli._config import load_profile
 from kraken_fastkey.sandbox import KrakenSandbox
 
 STEPS = [
@@ -28,6 +30,18 @@ PYTHON = [sys.executable, "-X", "dev", "-W", "error", "-m", "kraken_fastkey"]
 LOOKS_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{30,}")
 
 
+@pytest.fixture(name="extra", params=["extra", "core alone"])
+def _extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run what takes no extra with the extra, and as if it were not there."""
+    if request.param == "core alone":
+        monkeypatch.setattr("kraken_fastkey.cli._is_installed", lambda _: False)
+
+
+def _complaints(errors: str) -> str:
+    """Return what is on standard error, but for what development mode says of a machine that is slow."""
+    return re.sub(r"^Executing <.* took [\d.]+ seconds\n", "", errors, flags=re.MULTILINE)
+
+
 def _steps(output: str) -> list[str]:
     return [line[:14].strip() for line in output.splitlines()]
 
@@ -35,7 +49,7 @@ def _steps(output: str) -> list[str]:
 def test_the_demo_as_a_user_runs_it() -> None:
     """It exits 0, says each step on a line of its own, shows no secret, warns of nothing, and takes under 2 s."""
     done = subprocess.run([*PYTHON, "demo"], capture_output=True, text=True, check=False, timeout=60)
-    assert (0, "") == (done.returncode, done.stderr)
+    assert (0, "") == (done.returncode, _complaints(done.stderr))
     assert STEPS == _steps(done.stdout)
     assert "secret **********" in done.stdout
     assert LOOKS_SECRET.search(re.sub("fastkey-[0-9a-f]{24}", "(a generated name)", done.stdout)) is None
@@ -124,7 +138,7 @@ def test_the_sandbox_standing_alone(signum: signal.Signals) -> None:
         assert json.loads(description.stdout)["openapi"].startswith("3.")
         process.send_signal(signum)
         _, errors = process.communicate(timeout=30)
-        assert (0, "") == (process.returncode, errors)
+        assert (0, "") == (process.returncode, _complaints(errors))
 
 
 def test_the_sandbox_s_token_expires_when_it_is_told_to() -> None:
@@ -138,15 +152,17 @@ def test_the_sandbox_s_token_expires_when_it_is_told_to() -> None:
     assert "invalid_token" == json.loads(answer.stdout)["error"]
 
 
+@pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize("options", [["--host", "0.0.0.0"], ["--host", "example"], ["--port", "70000"]])  # noqa: S104
 def test_a_sandbox_that_cannot_start_says_why(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """An address that is not loopback, or a port that is none, is told in one line, with status 2."""
     assert 2 == main(["sandbox", *options])
     output = capsys.readouterr()
     assert "" == output.out
-    assert output.err.startswith("the sandbox cannot start: ")
+    assert output.err.startswith("error: the sandbox cannot start: ")
 
 
+@pytest.mark.usefixtures("extra")
 def test_interrupting_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C where the loop cannot take signals ends the command without a traceback."""
 
@@ -158,18 +174,103 @@ def test_interrupting_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 == main(["demo"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"]])
-def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """No command, or one that there is not, is told with status 2."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert 2 == caught.value.code
-    assert "usage: python -m kraken_fastkey" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Usage: kraken-fastkey [OPTIONS] COMMAND [ARGS]..."),
+        (["lst"], "error: No such command 'lst'. Did you mean 'list'? (see kraken-fastkey --help)"),
+        (["sandbox", "--port", "x"], "error: Invalid value for '--port': 'x' is not a valid integer"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command, one that there is not, or a wrong option is told on standard error, with status 2."""
+    assert 2 == main(arguments)
+    output = capsys.readouterr()
+    assert "" == output.out
+    assert output.err.startswith(told)
 
 
+@pytest.mark.parametrize("arguments", [[], ["list"], ["create", "--help"]])
+def test_without_the_extra_it_says_what_to_install(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that takes the extra says so in one line, with status 2."""
+    monkeypatch.setattr("kraken_fastkey.cli._is_installed", lambda _: False)
+    assert 2 == main(arguments)
+    assert ("", "error: this needs an extra: pip install 'kraken-fastkey[cli]'\n") == capsys.readouterr()
+
+
+CORE_ALONE = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"click", "rich", "platformdirs"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+sys.argv[0] = "kraken_fastkey"
+runpy.run_module("kraken_fastkey", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "out", "err"),
+    [
+        ("demo", 0, "0 keys left", ""),
+        ("list", 2, "", "error: this needs an extra: pip install 'kraken-fastkey[cli]'\n"),
+        ("--version", 0, f"kraken-fastkey {__version__}\n", ""),
+        ("sandbox --port 70000", 2, "", "error: the sandbox cannot start: "),
+    ],
+)
+def test_the_core_alone(command: str, code: int, out: str, err: str) -> None:
+    """With nothing installed but what the core needs, demo and sandbox do what they do."""
+    done = subprocess.run(
+        [sys.executable, "-c", CORE_ALONE, *command.split()], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert code == done.returncode
+    assert out in done.stdout
+    assert done.stderr.startswith(err)
+    assert bool(err) == bool(done.stderr)
+
+
+@pytest.mark.usefixtures("extra")
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version tells the package's."""
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert 0 == caught.value.code
+    assert 0 == main(["--version"])
     assert f"kraken-fastkey {__version__}\n" == capsys.readouterr().out
+
+
+def test_the_demo_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each step is a line of JSON."""
+    assert 0 == main(["demo", "--json"])
+    assert STEPS == [json.loads(line)["step"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_sandbox_writes_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--write-config makes a file that leads the command line to it; one that is there is not touched."""
+    config = tmp_path / "it's.toml"
+    with _running_sandbox("--write-config", str(config)) as (_, lines):
+        assert f"use it:       kraken-fastkey login --config {shlex.quote(str(config))}" == lines[4]
+        profile = load_profile(config, None)
+        assert lines[0].split()[-1] == profile.base_url
+        assert tmp_path / "it's.toml.grant" / "grant" == profile.grant_file
+        content = config.read_bytes()
+        assert 2 == main(["sandbox", "--write-config", str(config)])
+        assert f"error: {config} is there already: name another file, or remove it\n" == capsys.readouterr().err
+        assert content == config.read_bytes()
+    assert 2 == main(["sandbox", "--write-config", str(tmp_path / "no" / "config")])
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_sandbox_in_json() -> None:
+    """It tells its addresses as one document, then goes on."""
+    with subprocess.Popen([*PYTHON, "sandbox", "--json"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                break
+        process.kill()
+    told = json.loads("".join(lines))
+    assert {*("base_url", "authorize_url", "token_url", "api_url", "client_id", "access_token", "config")} == set(told)
+    assert told["base_url"] == told["api_url"] + "/oauth"

@@ -47,7 +47,14 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"sandbox"},
     {"cli._curl"},
-    {"cli._demo", "cli._sandbox"},
+    {"cli._demo", "cli._sandbox", "cli._exits", "cli._times", "cli._values"},
+    {"cli._config", "cli._output"},
+    {"cli._invocation", "cli._keys", "cli._scopes"},
+    {"cli._session", "cli._command", "cli._options"},
+    {"cli._advice", "cli._deleting", "cli._dry_run", "cli._forgetting", "cli._handing"},
+    {f"cli._{name}" for name in ("access", "create", "delete", "list", "rotate", "sweep", "update", "verify")},
+    {"cli._completion", "cli._doctor", "cli._trying"},
+    {"cli._app", "cli._bare"},
     {"cli"},
     {"__main__"},
 ]
@@ -128,7 +135,7 @@ class Refuse:
         if name.partition(".")[0] in EXTRAS:
             raise ModuleNotFoundError(name)
 EXTRAS = {"ccxt", "click", "kraken", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry"}
-EXTRAS |= {"pytest", "yaml"}
+EXTRAS |= {"platformdirs", "pytest", "yaml"}
 sys.meta_path.insert(0, Refuse())
 import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores, kraken_fastkey.cli
 print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
@@ -23,7 +24,7 @@ from kraken_fastkey import (
 from kraken_fastkey.cli._curl import EXAMPLE_REQUEST, curl_arguments
 from kraken_fastkey.sandbox import Answer, Disconnect, KrakenSandbox
 
-__all__ = ["run_demo"]
+__all__ = ["demo"]
 
 _NAME: Final = EXAMPLE_REQUEST.api_key_name
 _RETRY: Final = RetryPolicy(backoff=0.05)  # quicker than the default, for a demo is watched
@@ -33,25 +34,39 @@ class _DemoError(Exception):
     """A step did not do what it shows."""
 
 
-async def run_demo() -> int:
-    """Run the demo, and return 0 if each step did what it shows."""
+def demo(*, as_json: bool = False) -> int:
+    """Run the demo, and return 0 if each step did what it shows, or it was interrupted.
+
+    Args:
+        as_json: Whether each step is a line of JSON.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        return asyncio.run(_run_demo(_say_in_json if as_json else _say))
+    return 0
+
+
+async def _run_demo(say: Callable[[str, str], None]) -> int:
     started = time.monotonic()
     async with KrakenSandbox() as sandbox:
-        _say("sandbox", f"an embedded Kraken listens on {sandbox.base_url}")
+        say("sandbox", f"an embedded Kraken listens on {sandbox.base_url}")
         provider = StaticTokenProvider(sandbox.issue_token())
         async with FastKeyClient(provider, base_url=sandbox.base_url, retry=_RETRY) as client:
             for title, step in _STEPS.items():
                 try:
-                    _say(title, await step(sandbox, client))
+                    say(title, await step(sandbox, client))
                 except (_DemoError, FastKeyError) as error:
-                    _say(title, f"FAILED: {error}")
+                    say(title, f"FAILED: {error}")
                     return 1
-        _say("done", f"{len(sandbox.keys())} keys left, {time.monotonic() - started:.2f} s")
+        say("done", f"{len(sandbox.keys())} keys left, {time.monotonic() - started:.2f} s")
         return 1 if sandbox.keys() else 0
 
 
 def _say(title: str, text: str) -> None:
     print(f"{title:<14} {text}", flush=True)
+
+
+def _say_in_json(title: str, text: str) -> None:
+    print(json.dumps({"step": title, "text": text}), flush=True)
 
 
 def _expect(condition: object, text: str) -> None:

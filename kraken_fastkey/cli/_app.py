@@ -1,0 +1,191 @@
+"""The tree of commands, each imported when it is needed, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+import kraken_fastkey
+from kraken_fastkey import FastKeyError
+from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.cli._exits import CommandError, Exit, describe_error, exit_of
+from kraken_fastkey.cli._invocation import Invocation, TerminatedError
+
+__all__ = ["PROGRAM", "commands", "run"]
+
+PROGRAM: Final = "kraken-fastkey"
+
+_LOG: Final = logging.getLogger("kraken_fastkey")
+# Where each command is, and its line in the help: a test holds them against the commands themselves.
+_SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Access": {
+        "login": ("_access", "Log in at Kraken, and keep the login."),
+        "logout": ("_access", "Forget the login on this machine."),
+        "whoami": ("_access", "Show whose account it is."),
+    },
+    "Keys": {
+        "create": ("_create", "Create a key, and hand its secret out."),
+        "list": ("_list", "List the account's Fast API keys."),
+        "update": ("_update", "Change a key."),
+        "delete": ("_delete", "Delete keys for good."),
+        "rotate": ("_rotate", "Put a new key in the place of an old one."),
+        "sweep": ("_sweep", "Delete keys that have expired, or are old."),
+        "verify": ("_verify", "Ask Kraken about a key, with the key itself."),
+    },
+    "Tools": {
+        "doctor": ("_doctor", "Find out what is wrong, and say what to do."),
+        "sandbox": ("_trying", "Run an embedded Kraken to try things out with."),
+        "demo": ("_trying", "Show what the library does, against a sandbox."),
+        "completion": ("_completion", "Print a script that completes commands in a shell."),
+    },
+}
+_PLACES: Final = {name: place for section in _SECTIONS.values() for name, (place, _) in section.items()}
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are run, so that help and version come at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _PLACES:
+            return None
+        command = getattr(importlib.import_module(f"kraken_fastkey.cli.{_PLACES[cmd_name]}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101  # for type checkers
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for title, section in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in section.items()])
+
+
+commands: Final = _Commands(
+    PROGRAM,
+    # Placeholders: what is close to a mistyped command is looked for among them.
+    commands={name: click.Command(name) for name in _PLACES},
+    help="Fast API keys of Kraken Connect, from the command line.",
+    epilog="Each command has a --help of its own.",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=lambda ctx, _, value: _show_version(ctx, asked=value),
+            help="Show the version.",
+        )
+    ],
+)
+
+
+def _show_version(ctx: click.Context, *, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"{PROGRAM} {kraken_fastkey.__version__}")
+        ctx.exit()
+
+
+def run(arguments: Sequence[str], runtime: Runtime = SYSTEM) -> int:
+    """Run a command, and return its exit code.
+
+    Args:
+        arguments: The command and its arguments.
+        runtime: Time, sleep and chance.
+    """
+    invocation = Invocation(runtime=runtime)
+    # An error may come before the options are read.
+    as_json = "--json" in arguments
+    try:
+        with _logging(invocation):
+            done = commands.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+    except click.UsageError as error:
+        return _show_usage_error(error, as_json=as_json)
+    except FastKeyError as error:
+        failure = error
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return Exit.INTERRUPTED
+    except TerminatedError:
+        print("told to end", file=sys.stderr)
+        return Exit.TERMINATED
+    except Exception as error:  # noqa: BLE001  # no traceback unless it is asked for, whatever it is
+        # By its type alone: its text may quote a secret.
+        message = f"unexpected {type(error).__name__}: this is a defect, please report it; --debug shows where"
+        failure = CommandError(message, exit=Exit.UNEXPECTED)
+        failure.__cause__ = error
+    else:
+        return done if isinstance(done, int) else Exit.OK
+    return _show_error(failure, invocation, as_json=as_json)
+
+
+def _show_error(error: FastKeyError, invocation: Invocation, *, as_json: bool) -> int:
+    if invocation.debug:
+        print(_traceback(error), end="", file=sys.stderr)
+    from kraken_fastkey.cli._advice import advise  # noqa: PLC0415  # only where something is wrong
+
+    message = advise(error)
+    # It may have come before the options were read.
+    output = invocation.output
+    output.as_json = as_json
+    output.fail(message, describe_error(error, message))
+    return exit_of(error)
+
+
+def _show_usage_error(error: click.UsageError, *, as_json: bool) -> int:
+    path = error.ctx.command_path if error.ctx is not None else PROGRAM
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return Exit.USAGE
+    fault = CommandError(f"{error.format_message().rstrip('.')} (see {path} --help)", exit=Exit.USAGE)
+    return _show_error(fault, Invocation(), as_json=as_json)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return where an error comes from. Texts of errors that are not our own are left out: they may quote a secret."""
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        text = f": {current.summary}" if isinstance(current, FastKeyError) else ""
+        lines.append(f"{type(current).__name__}{text}\n{''.join(traceback.format_tb(current.__traceback__))}")
+        current = current.__cause__
+    return "\n".join(reversed(lines))
+
+
+class _Handler(logging.Handler):
+    """Shows what the library logs: warnings, and all of it where that is asked for."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        super().__init__()
+        self._invocation = invocation
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self._invocation.output.warn(record.getMessage())
+        elif self._invocation.debug:
+            self._invocation.output.log(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextmanager
+def _logging(invocation: Invocation) -> Iterator[None]:
+    handler = _Handler(invocation)
+    level, propagates = _LOG.level, _LOG.propagate
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.DEBUG)
+    _LOG.propagate = False
+    try:
+        yield
+    finally:
+        _LOG.removeHandler(handler)
+        _LOG.setLevel(level)
+        _LOG.propagate = propagates

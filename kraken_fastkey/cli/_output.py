@@ -1,0 +1,169 @@
+"""What is printed: data to the standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kraken_fastkey.cli._exits import CommandError, Exit
+
+__all__ = ["Output", "make_lines", "make_table", "shown"]
+
+_WIDE = 10_000  # for a program that reads lines, one key stays on one line
+
+
+def shown(text: str) -> str:
+    """Return a text that moves no cursor and hides nothing: what cannot be printed is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def make_table(*columns: str) -> Table:
+    """Return an empty table, its columns so far apart that programs can tell them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def make_lines(rows: Iterable[tuple[str, Text | str | None]]) -> Text:
+    """Return a line for each label and its value, without those whose value is `None`.
+
+    No line is broken, so that what is in it can be copied.
+    """
+    told = [(label, value) for label, value in rows if value is not None]
+    width = max(len(label) for label, _ in told)
+    return Text("\n").join(Text.assemble((label.ljust(width), "bold"), "  ", value) for label, value in told)
+
+
+class Output:
+    """Where a command prints.
+
+    Args:
+        as_json: Whether data is printed as JSON.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._out = _console(sys.stdout)
+        self._err = _console(sys.stderr)
+
+    def emit(self, document: Any, render: Callable[[], RenderableType]) -> None:
+        """Print data.
+
+        Args:
+            document: It, for JSON.
+            render: Makes it, for people.
+
+        Raises:
+            CommandError: The standard output cannot be written.
+        """
+        if self.as_json:
+            self.emit_json(document)
+            return
+        what = render()
+        with _told():
+            # A text is to be copied as it is: where the terminal ends, it has no line break.
+            self._out.print(what, soft_wrap=isinstance(what, Text))
+            sys.stdout.flush()
+
+    def emit_json(self, document: Any) -> None:
+        """Print data as JSON, whoever reads it.
+
+        Raises:
+            CommandError: The standard output cannot be written.
+        """
+        with _told():
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            sys.stdout.flush()
+
+    def say(self, text: str, *, whole: bool = False) -> None:
+        """Print a message for people: one line, which a terminal wraps between words.
+
+        Args:
+            text: The message.
+            whole: Whether it is to be copied, so that no line break may be put into it.
+        """
+        self._tell("message", text, text, "", whole=whole)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self._tell("warning", text, f"warning: {text}", "yellow")
+
+    def log(self, text: str) -> None:
+        """Print what was logged, for who looks for a defect."""
+        self._tell("log", text, text, "dim")
+
+    def fail(self, text: str, document: dict[str, Any] | None = None) -> None:
+        """Print an error.
+
+        Args:
+            text: The error, for people.
+            document: The same for JSON; `None` if the data tell it already.
+        """
+        if document is not None or not self.as_json:
+            self._tell("error", document, f"error: {text}", "red")
+
+    def _tell(self, kind: str, document: object, text: str, style: str, *, whole: bool = False) -> None:
+        if self.as_json:
+            # A line each, so that what is before an error does not hide it.
+            print(json.dumps({kind: document}), file=sys.stderr)
+        else:
+            self._err.print(Text(text, style=style), soft_wrap=whole or not self._err.is_terminal)
+
+    def show(self, what: RenderableType) -> None:
+        """Print something for people that is not the data that was asked for."""
+        self._err.print(what)
+
+    @contextmanager
+    def spinner(self, text: str) -> Iterator[None]:
+        """Show that something goes on, where somebody may watch."""
+        if self.as_json or not self._err.is_terminal:
+            yield
+            return
+        with self._err.status(Text(text)):
+            yield
+
+    def confirm(self, question: str) -> bool:
+        """Ask a person at the terminal.
+
+        Raises:
+            CommandError: There is no terminal.
+        """
+        if not sys.stdin.isatty():
+            raise CommandError("this asks first, and there is no terminal to answer at: pass --yes", exit=Exit.USAGE)
+        # input() would write the question to the standard output.
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _console(stream: TextIO) -> Console:
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # So that Python does not fail once more, when it flushes at its end.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        message = f"the standard output cannot be written: {error.strerror}"
+        raise CommandError(message, exit=Exit.STORAGE) from None

@@ -1,0 +1,215 @@
+"""How commands end: each error has its exit code, one line on standard error, and no traceback unless asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_kit import Cli, cli_fixture
+
+import kraken_fastkey
+from kraken_fastkey import FastKeyError
+from kraken_fastkey.cli._app import run
+from kraken_fastkey.cli._exits import _COMMANDS, EXIT_MEANINGS, Exit, exit_of
+from kraken_fastkey.sandbox import FAULTS, Answer, Disconnect, Drip
+
+FIXTURES = (cli_fixture,)
+
+KRAKEN_SAYS = {
+    "EGeneral:Invalid arguments": Exit.USAGE,
+    "EAPI:Invalid key": Exit.LOGIN,
+    "EGeneral:Permission denied": Exit.PERMISSION,
+    "EAccount:Too many API keys": Exit.TAKEN,
+    "EAPI:Rate limit exceeded": Exit.UNAVAILABLE,
+    "EGeneral:Temporary lockout": Exit.UNAVAILABLE,
+    "EService:Unavailable": Exit.UNAVAILABLE,
+    "EBrand:New": Exit.UNEXPECTED,
+}
+
+
+@pytest.mark.parametrize(("code", "exit_code"), KRAKEN_SAYS.items())
+async def test_what_kraken_says_of_a_list(code: str, exit_code: Exit, cli: Cli) -> None:
+    """Each kind of refusal has a code of its own."""
+    cli.set_token()
+    cli.sandbox.faults.add(Answer(200, {"error": [code]}), operation="list_keys", times=None)
+    ended = await cli("list")
+    assert exit_code == ended.code
+    assert "" == ended.out
+    error = ended.err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert code in error
+
+
+def _lose_a_create(cli: Cli) -> None:
+    """Have a create carried out, its answer lost, and nobody allowed to look."""
+    cli.set_token(scopes=["account.fast-api-key:write"])
+    cli.sandbox.faults.add(Disconnect(commit=True), operation="create_key")
+
+
+CASES: dict[str, tuple[str, Exit, Callable[[Cli], object] | None]] = {
+    "no token": ("list", Exit.LOGIN, lambda cli: cli.sandbox.expire_access_tokens()),
+    "wrong option": ("list --foo", Exit.USAGE, None),
+    "wrong value": ("create --ip 10.0.0.1/8 --show-secret", Exit.USAGE, None),
+    "past": ("create --valid-until 2020-01-01 --show-secret", Exit.USAGE, None),
+    "no profile": ("list --profile nobody", Exit.USAGE, None),
+    "no scope": ("list", Exit.PERMISSION, lambda cli: cli.set_token(scopes=["account.info:basic"])),
+    "not found": ("delete nobody --yes", Exit.NOT_FOUND, None),
+    "unavailable": (
+        "list",
+        Exit.UNAVAILABLE,
+        lambda cli: cli.sandbox.faults.add(FAULTS["503_html"], operation="list_keys", times=None),
+    ),
+    "a lost create": (
+        "create lost --show-secret",
+        Exit.UNKNOWN_OUTCOME,
+        _lose_a_create,
+    ),
+    "a lost delete": (
+        "delete lost --yes",
+        Exit.UNKNOWN_OUTCOME,
+        lambda cli: cli.sandbox.faults.add(Disconnect(), operation="delete_key", times=None),
+    ),
+    "no folder": ("create x --env-file /dev/null/x/.env", Exit.STORAGE, None),
+    "no key": ("verify", Exit.USAGE, None),
+}
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("case", CASES)
+async def test_exit_codes(case: str, cli: Cli, *, as_json: bool) -> None:
+    """Each ends with its code, and says why on standard error, in one line or as one JSON document."""
+    command, exit_code, prepare = CASES[case]
+    cli.set_token()
+    if prepare is not None:
+        prepare(cli)
+    ended = await cli(*shlex.split(command), *(["--json"] if as_json else []))
+    assert (exit_code, "") == (ended.code, ended.out)
+    if as_json:
+        error = json.loads(ended.err.splitlines()[-1])["error"]
+        assert exit_code == error["exit_code"]
+        assert error["message"]
+    else:
+        assert ended.err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in ended.err
+
+
+async def test_an_unreachable_server(cli: Cli) -> None:
+    """Where nobody listens, that is said, with the code for it."""
+    cli.set_token()
+    async with cli.sandbox.unreachable():
+        ended = await cli("list")
+    assert Exit.UNAVAILABLE == ended.code
+    assert "error: no connection to 127.0.0.1: Connection refused. Nothing was sent: check the network" in ended.err
+
+
+async def test_a_taken_name(cli: Cli) -> None:
+    """A name is given once."""
+    cli.set_token()
+    assert 0 == (await cli("create", "grid-bot", "--read-only", "--show-secret")).code
+    ended = await cli("create", "grid-bot", "--read-only", "--show-secret")
+    assert Exit.TAKEN == ended.code
+    assert 1 == len(cli.sandbox.keys())
+
+
+def test_every_exception_has_a_code() -> None:
+    """Nothing that the library raises falls through, but for what no command can meet, or Kraken has just invented."""
+    classes = [getattr(kraken_fastkey, name) for name in kraken_fastkey.__all__]
+    errors = [cls for cls in classes if isinstance(cls, type) and issubclass(cls, FastKeyError)]
+    without = set()
+    for cls in errors:
+        error = cls.__new__(cls)
+        FastKeyError.__init__(error, "a text")
+        if exit_of(error) is Exit.UNEXPECTED:
+            without.add(cls.__name__)
+    assert {"FastKeyError", "ApiError", "ClientClosedError", "LeaseExpiredError"} == without
+
+
+def test_every_code_has_a_meaning() -> None:
+    """The table is whole, and no two codes are one."""
+    assert set(Exit) == set(EXIT_MEANINGS)
+    assert all(EXIT_MEANINGS.values())
+
+
+def test_words_of_the_library_are_there_to_be_replaced() -> None:
+    """What an error says to programmers is said in the command line's words; the library still says it so."""
+    root = Path(kraken_fastkey.__file__).parent
+    sources = [path.read_text(encoding="utf-8") for path in root.rglob("*.py") if path.parent.name != "cli"]
+    assert [] == [words for words in _COMMANDS if not any(words in source for source in sources)]
+
+
+async def test_debug_shows_a_traceback_and_no_secret(cli: Cli) -> None:
+    """--debug shows where an error comes from, and what was logged."""
+    token = cli.set_token()
+    cli.sandbox.faults.add(Answer(500, {"error": []}), operation="list_keys", times=None)
+    ended = await cli("list", "--debug")
+    assert Exit.UNAVAILABLE == ended.code
+    assert "ServiceUnavailableError: " in ended.err
+    assert "in list_keys\n" in ended.err
+    assert "debug: " in ended.err or "info: " in ended.err
+    assert token not in ended.err
+
+
+def _fail(*_: object) -> None:
+    raise KeyError("FAKE-" + "SECRET")
+
+
+async def test_a_defect_is_told_without_its_text(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that is none of ours may quote a secret: it is told by its type, even with --debug."""
+    monkeypatch.setattr("kraken_fastkey.cli._list.render_keys", _fail)
+    cli.set_token()
+    await cli("create", "--show-secret")
+    ended = await cli("list", "--debug")
+    assert Exit.UNEXPECTED == ended.code
+    assert "error: unexpected KeyError: this is a defect, please report it; --debug shows where\n" in ended.err
+    assert "in list_command\n" in ended.err
+    assert "FAKE-SECRET" not in ended.err
+
+
+class Full(io.StringIO):
+    """A standard output on a disk that is full."""
+
+    def write(self, _: str) -> int:
+        """Write nothing."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_closed_output_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standard output that cannot be written is an error of its own."""
+    cli.set_token()
+    monkeypatch.setattr("sys.stdout", Full())
+    code = await asyncio.to_thread(run, ["list", "--json"], cli.time.runtime)
+    assert Exit.STORAGE == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_create_that_is_stopped_leaves_no_key(signum: signal.Signals, exit_code: int, cli: Cli) -> None:
+    """Ctrl-C and SIGTERM end a command whose answer is under way; the key that was made is deleted first."""
+    cli.set_token()
+    cli.sandbox.faults.add(Drip(1, 1), operation="create_key")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kraken_fastkey", "create", "--read-only", "--show-secret"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while not cli.sandbox.keys():
+            await asyncio.sleep(0.01)
+        process.send_signal(signum)
+        assert b"ending: what has been sent is brought to its end first\n" == await process.stderr.readline()
+        cli.gate.set()
+        out, err = await process.communicate()
+    assert (exit_code, b"") == (process.returncode, out)
+    assert b"Traceback" not in err
+    assert () == cli.sandbox.keys()
