@@ -94,9 +94,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error."""
+    """Build the documentation, a warning being an error, and look at it in a browser."""
     _install(session, "docs")
     session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "-m", "pytest", "docs_tests", env={"DOCS_HTML": "docs/_build/html"})
 
 
 @nox.session

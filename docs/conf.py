@@ -31,7 +31,7 @@ exclude_patterns = ["_build", "_ext", "_extra", "_static"]
 nitpicky = True
 # Names of other packages have no page here to link to.
 _ELSEWHERE = (
-    r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|os|pathlib|types)\..*|Redis"
+    r"(aiohttp|redis|sqlalchemy|collections\.abc|contextlib|datetime|ipaddress|opentelemetry|os|pathlib|types)\..*|Redis"
     r"|.*\._adapters\._\w+"
 )
 nitpick_ignore_regex = [(r"py:.*", _ELSEWHERE)]
@@ -40,7 +40,8 @@ html_theme = "furo"
 # Copied as it is: the short address of errors, which their texts end with.
 html_extra_path = ["_extra"]
 html_static_path = ["_static"]
-html_css_files = ["diagrams.css"]
+html_favicon = "_static/favicon.svg"
+html_css_files = ["diagrams.css", "site.css"]
 html_title = f"kraken-fastkey {release}"
 myst_heading_anchors = 3
 
