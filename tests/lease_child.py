@@ -21,6 +21,7 @@ import aiohttp
 from virtual_time import VirtualTimeLoop, _JumpingSelector
 
 from kraken_fastkey import CreateKeyRequest, FastKeyClient, FastKeyError, KeyLease, Permissions, StaticTokenProvider
+from kraken_fastkey._transport import AiohttpTransport
 from kraken_fastkey.stores import FileKeyStore
 
 LIFETIME = timedelta(hours=6)
@@ -70,6 +71,23 @@ class ToldLoop(VirtualTimeLoop):
         return future
 
 
+class Traffic:
+    """Counts the requests that are under way: those of the client, and those that try a new key."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        send = AiohttpTransport.send
+
+        async def counted(transport: AiohttpTransport, *args: Any, **options: Any) -> Any:
+            self.under_way += 1
+            try:
+                return await send(transport, *args, **options)
+            finally:
+                self.under_way -= 1
+
+        AiohttpTransport.send = counted  # type: ignore[method-assign, assignment]
+
+
 class Bot:
     """Has a lease until it is told to leave it."""
 
@@ -110,8 +128,8 @@ class Bot:
             aiohttp.ClientSession(connector=connector) as session,
             FastKeyClient(provider, base_url=url, session=session, _runtime=runtime) as client,
         ):
-            engine = client._shared.engine
-            self._loop.requests_under_way = lambda: engine._in_flight
+            traffic = Traffic()
+            self._loop.requests_under_way = lambda: traffic.under_way
             while not self._told_to_leave.is_set():
                 try:
                     async with KeyLease(client, template, LIFETIME, store=store) as lease:
