@@ -34,8 +34,9 @@ import cattrs
 import rich.console
 import rich.pretty
 import rich.traceback
+from telemetry import Telemetry
 
-from kraken_fastkey import SecretStr
+from kraken_fastkey import Event, SecretStr
 
 PIECE: Final = 16  # so many characters of a marker in a row are a leak
 _BLOCK: Final = PIECE // 2
@@ -262,11 +263,36 @@ class _Capture(logging.Handler):
         """Keep a record."""
         record.task = getattr(record, "taskName", None)
         self._canary.records += 1
+        if record.name == "kraken_fastkey":
+            self._canary.logged.append(str(vars(record).get("kraken_fastkey_event")))
         self._canary.add(f"log of {record.name}", f"{self._plain.format(record)} {vars(record)!r}")
         if record.exc_info:
             record.exc_text = None  # what the other formatter has made of it
             self._canary.add(f"log of {record.name}, with locals", self._locals.format(record))
             record.exc_text = None
+
+
+class Watch:
+    """A hook that keeps each event, as it comes and as OpenTelemetry sends it away.
+
+    Args:
+        canary: What searches it.
+    """
+
+    def __init__(self, canary: Canary) -> None:
+        self._canary = canary
+        self._telemetry = Telemetry()
+
+    def __call__(self, event: Event) -> None:
+        """Keep an event."""
+        self._canary.events[event.name] += 1
+        self._canary.add("event", f"{event!r} {attrs.asdict(event)!r}")
+        self._telemetry.observer(event)
+
+    def finish(self) -> None:
+        """Keep all spans and metrics."""
+        self._canary.add("spans and metrics", self._telemetry.text())
+        self._telemetry.close()
 
 
 class Canary:
@@ -279,6 +305,8 @@ class Canary:
         vault: The markers.
         paths: How many paths were driven.
         records: How many log records were kept.
+        logged: The events of the library's own log records.
+        events: The events that hooks were told of, by name, and how often.
         outcomes: What came of the paths: names of the classes, and how often.
         kinds: The classes of all exceptions that were raised.
         strange: Exceptions that no path should raise, by path.
@@ -289,6 +317,8 @@ class Canary:
         self.vault = Vault()
         self.paths = 0
         self.records = 0
+        self.logged: list[str] = []
+        self.events: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.kinds: set[type[BaseException]] = set()
         self.strange: list[str] = []

@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import socket
 import sqlite3
 import sys
@@ -24,7 +25,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import aiohttp
 import attrs
 import pytest
-from canary_kit import Canary, Hidden, Vault
+from canary_kit import Canary, Hidden, Vault, Watch
 from support import FakeTime, RawServer, http
 
 import kraken_fastkey
@@ -32,9 +33,12 @@ from kraken_fastkey import (
     AccessToken,
     AuthorizationRequest,
     CallbackTokenProvider,
+    CallEnded,
+    CallStarted,
     CommandTokenProvider,
     CreateKeyRequest,
     EnvironmentTokenProvider,
+    Event,
     FastApiKey,
     FastKeyClient,
     FastKeyError,
@@ -42,6 +46,7 @@ from kraken_fastkey import (
     Grant,
     KeyLease,
     KeySigner,
+    KrakenWarned,
     LeaseRecord,
     MemoryNonceSource,
     OAuthClient,
@@ -51,6 +56,7 @@ from kraken_fastkey import (
     SecretStr,
     StaticTokenProvider,
     Timeouts,
+    TokenRejected,
     TransportError,
     UpdateKeyRequest,
     check_nonces,
@@ -59,6 +65,7 @@ from kraken_fastkey import (
     verify_key,
     write_env_file,
 )
+from kraken_fastkey._log_records import log
 from kraken_fastkey.sandbox import Answer, Disconnect, Fault, Hang, KrakenSandbox, Truncate
 from kraken_fastkey.stores import (
     FileGrantStore,
@@ -73,6 +80,7 @@ from kraken_fastkey.stores import (
     encryption_key_from_keyring,
 )
 
+EVENTS_PAGE: Final = Path(__file__).parent.parent / "docs/reference/events.md"
 REDIRECT: Final = "http://127.0.0.1:8765/callback"
 APP: Final = "FAKE-app"
 HOURS_4: Final = 14_400
@@ -225,6 +233,7 @@ class World:
     sandbox: KrakenSandbox
     time: FakeTime
     folder: Path
+    watch: Watch
 
     @property
     def vault(self) -> Vault:
@@ -237,7 +246,11 @@ class World:
 
     def client(self, provider: Any = None, **options: Any) -> FastKeyClient:
         """Return a client of the sandbox."""
-        settings: dict[str, Any] = {"base_url": self.sandbox.base_url, "_runtime": self.time.runtime} | options
+        settings: dict[str, Any] = {
+            "base_url": self.sandbox.base_url,
+            "on_event": self.watch,
+            "_runtime": self.time.runtime,
+        } | options
         return FastKeyClient(provider or StaticTokenProvider(self.token(expires_in=1e9).open()), **settings)
 
     def oauth(self, **options: Any) -> OAuthClient:
@@ -246,6 +259,7 @@ class World:
             "redirect_uri": REDIRECT,
             "authorize_url": self.sandbox.authorize_url,
             "token_url": self.sandbox.token_url,
+            "on_event": self.watch,
             "_runtime": self.time.runtime,
         } | options
         secret = self.vault.make("client secret")
@@ -291,7 +305,7 @@ async def _world(tmp_path: Path) -> AsyncIterator[World]:
     ) as sandbox:
         loop.set_debug(True)
         loop.slow_callback_duration = 0  # each callback is told as a slow one
-        yield World(canary, sandbox, clock, tmp_path)
+        yield World(canary, sandbox, clock, tmp_path, Watch(canary))
     loop.set_debug(False)
 
 
@@ -375,7 +389,11 @@ async def _drive_abandoned(world: World) -> None:
 async def _drive_echoes(world: World) -> None:
     """Have each kind of answer bring back what was sent, to the methods and to the token endpoint."""
     canary, vault = world.canary, world.vault
-    patience: dict[str, Any] = {"retry": RetryPolicy(max_attempts=2), "_runtime": world.time.runtime}
+    patience: dict[str, Any] = {
+        "retry": RetryPolicy(max_attempts=2),
+        "on_event": world.watch,
+        "_runtime": world.time.runtime,
+    }
     for name, echo in ECHOES.items():
         async with _echoing(echo).listening() as server:
             token = StaticTokenProvider(vault.make("access token").open())
@@ -479,6 +497,16 @@ class _FailingStore(MemoryGrantStore):
         raise OSError(f"disk full, generation {grant.generation}")
 
 
+class _FullStore(MemoryGrantStore):
+    """A store of a user's that takes no new pair of tokens."""
+
+    async def save(self, grant: Grant) -> Grant:
+        """Save the note of a refresh alone."""
+        if grant.rotation is None:
+            raise OSError(f"disk full, {grant.access_token.get_secret_value()}")
+        return await super().save(grant)
+
+
 async def _drive_desktop_logins(world: World) -> None:
     """Drive the login with a browser: allowed, denied, with stores that fail, and requests that are no HTTP."""
     canary = world.canary
@@ -564,6 +592,53 @@ async def _drive_refreshes(world: World) -> None:
                 await MemoryGrantStore.save(failing, world.grant())
                 broken = RefreshingTokenProvider(oauth, failing, _runtime=world.time.runtime)
                 await canary.drive("get_token, a store that fails", broken.get_token)
+
+
+async def _drive_rare_events(world: World) -> None:
+    """Drive what is told of keys that nobody holds, of a client that is cut off, of a grant, and of a bad hook."""
+    canary, sandbox, vault = world.canary, world.sandbox, world.vault
+    busy = Answer(503, {"error": ["EService:Busy"]})
+    lost = Disconnect(commit=True)
+    for name in ("swing-bot", None):
+        for trouble in ("none", "delete_key"):
+            async with world.client(close_timeout=0.01) as client:
+                request = CreateKeyRequest() if name is None else CreateKeyRequest(name)
+                sandbox.faults.add(lost, operation="create_key")
+                if trouble == "delete_key":
+                    sandbox.faults.add(busy, operation="delete_key", times=None)
+                await canary.drive(f"a lost create, trouble: {trouble}", client.create_key, request)
+                world.keep_what_was_made()
+            sandbox.faults.clear()
+            async with world.client() as client:
+                for key in await client.list_keys():
+                    await client.delete_key(key.api_key_name)
+    async with world.client() as client:
+        sandbox.faults.add(lost, operation="create_key")
+        sandbox.faults.add(busy, operation="delete_key", times=4)
+        await canary.drive("an orphan that is deleted late", client.create_key, CreateKeyRequest())
+        world.keep_what_was_made()
+        while client.unsettled_keys:
+            await asyncio.sleep(0)
+    marker = vault.make("hook's secret")
+
+    def hook(_: Event) -> None:
+        raise ValueError(marker.open())
+
+    async with world.client(on_event=hook) as client:
+        await canary.drive("a hook that fails", client.list_keys)
+        danger = CreateKeyRequest(permissions=Permissions(funds_withdraw=True))
+        await canary.drive("a dangerous key", client.create_key, danger)
+        world.keep_what_was_made()
+    # An old grant, an answer without a life, and a store that is full.
+    made = vault.make("access token")
+    old = datetime.fromtimestamp(world.time.now, UTC) - timedelta(days=25)
+    server = _echoing(lambda *_: _json(200, {"access_token": made.open(), "token_type": "bearer"}))
+    async with server.listening(), world.oauth(token_url=server.base_url) as oauth:
+        store = _FullStore()
+        await MemoryGrantStore.save(store, world.grant(issued_at=old))
+        async with RefreshingTokenProvider(oauth, store, _runtime=world.time.runtime) as provider:
+            await canary.drive("a grant that is not saved", provider.get_token)
+    canary.requests += server.requests
 
 
 async def _drive_providers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -956,6 +1031,11 @@ EVERY_ERROR: Final = {
     for name in kraken_fastkey.__all__
     if isinstance(kind := getattr(kraken_fastkey, name), type) and issubclass(kind, FastKeyError)
 } - {"FastKeyError"}
+EVENT_NAMES: Final = set(re.findall(r"^\| `(kraken_fastkey\.[\w.]+)` \| `[A-Z]", EVENTS_PAGE.read_text(), re.MULTILINE))
+# What takes a Redis, or Kraken's trading side, of its own: tests of their own drive them.
+SELDOM: Final = {
+    f"kraken_fastkey.{name}" for name in ("close.requests", "store.lock_not_freed", "store.lock_expire", "verify.retry")
+}
 # Where a marker may be in a request: by its name, in a header or in the body of a request for tokens.
 ALLOWED: Final = {
     ("access token", "authorization"),
@@ -989,6 +1069,7 @@ async def test_no_secret_comes_out(
             _drive_logins(world),
             _drive_desktop_logins(world),
             _drive_refreshes(world),
+            _drive_rare_events(world),
             _drive_providers(world, monkeypatch),
             _drive_wrong_arguments(world),
             _drive_client_secret(world),
@@ -999,12 +1080,14 @@ async def test_no_secret_comes_out(
             await drive
             _keep_requests(world)
         gc.collect()
+    world.watch.finish()
     out, err = capfd.readouterr()
     canary.add("stdout", out)
     canary.add("stderr", err)
     leaks, misplaced = canary.leaks(), canary.misplaced(ALLOWED)
     print(
         f"{canary.paths} paths, {canary.vault.count} markers, {canary.records} log records, "
+        f"{canary.events.total()} events, "
         f"{canary.searched} bytes searched: {len(leaks)} leaks; "
         f"{len(canary.requests)} requests: {len(misplaced)} markers out of place"
     )
@@ -1014,6 +1097,9 @@ async def test_no_secret_comes_out(
     assert ([], set()) == (leaks, misplaced)
     assert [] == canary.strange
     assert set() == EVERY_ERROR - {kind.__name__ for kind in canary.kinds}
+    # Each record of the library's is an event's that the documentation has, and so is each event.
+    assert set() == {*canary.logged, *canary.events} - EVENT_NAMES
+    assert SELDOM >= EVENT_NAMES - {*canary.logged, *canary.events}
     # What guards the guard: so much is driven and searched at least.
     assert 1500 < canary.paths
     assert 10_000_000 < canary.searched
@@ -1129,6 +1215,31 @@ async def test_what_is_no_leak_is_not_found() -> None:
         await canary.drive("failure", lambda: _raise_with(marker, lambda _: TransportError("clean")))
     assert [] == canary.leaks()
     assert 1000 < canary.searched
+
+
+EVENTS: Final[dict[str, Callable[[str], Event]]] = {
+    "span": lambda text: CallEnded(0.0, 1, operation="x", seconds=0.0, attempts=1, outcome=None, codes=(text,)),
+    "event of a span": lambda text: TokenRejected(0.0, 1, operation=text, generation=1),
+    "metric": lambda text: CallEnded(0.0, 2, operation=text, seconds=0.0, attempts=1, outcome=None),
+    "log": lambda text: KrakenWarned(0.0, 1, operation="x", codes=(text,)),
+}
+
+
+@pytest.mark.parametrize("make", EVENTS.values(), ids=EVENTS.keys())
+async def test_a_secret_in_an_event_is_found(make: Callable[[str], Event]) -> None:
+    """What hooks, spans, metrics and the attributes of records have is searched, too."""
+    canary = Canary(renders=0)
+    watch = Watch(canary)
+    marker = canary.vault.make("token")
+    with canary.listening("kraken_fastkey"):
+        watch(CallStarted(0.0, 1, operation="x"))
+        watch(make(marker.open()))
+        log(make(marker.open()))
+        watch(CallEnded(0.0, 1, operation="x", seconds=0.0, attempts=1, outcome=None))
+    watch.finish()
+    places = {leak.where for leak in canary.leaks()}
+    assert ("log of kraken_fastkey" in places) is (make is not EVENTS["span"] and make is not EVENTS["metric"])
+    assert {"event", "spans and metrics"} <= places
 
 
 async def test_a_task_that_nobody_waits_for_is_heard() -> None:

@@ -8,16 +8,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry import context as otel_context, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.metrics.export import Histogram
 from opentelemetry.semconv.attributes import (
     http_attributes,
     network_attributes,
@@ -26,6 +21,7 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.semconv.metrics import http_metrics
 from opentelemetry.trace import SpanKind, StatusCode
+from telemetry import Telemetry
 
 from kraken_fastkey import (
     CallEnded,
@@ -53,62 +49,11 @@ METRIC_ROWS = [
 CALL_SECONDS = "kraken_fastkey.call.duration"
 
 
-class Telemetry:
-    """An observer, and what it has told."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.reader = InMemoryMetricReader()
-        self.tracer_provider = TracerProvider()
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.meter_provider = MeterProvider([self.reader])
-        self.observer = OpenTelemetryObserver(tracer_provider=self.tracer_provider, meter_provider=self.meter_provider)
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        """The spans that have ended, by their starts."""
-        return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
-
-    def tree(self) -> list[str]:
-        """Return the spans as lines, indented by their depth: name, status and type of error."""
-        depths: dict[int, int] = {}
-        lines = []
-        for span in self.spans:
-            depth = 0 if span.parent is None else depths.get(span.parent.span_id, -1) + 1
-            context = span.get_span_context()
-            assert context is not None
-            depths[context.span_id] = depth
-            attributes = span.attributes or {}
-            told = [span.name]
-            if "http.response.status_code" in attributes:
-                told.append(str(attributes["http.response.status_code"]))
-            if "http.request.resend_count" in attributes:
-                told.append(f"again {attributes['http.request.resend_count']!r}")
-            if span.status.status_code is StatusCode.ERROR:
-                told.append(f"ERROR {attributes['error.type']!s}")
-            lines.append("  " * depth + " ".join(told))
-        return lines
-
-    def points(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
-        """Return each metric's points: their attributes, and the value or the count."""
-        data = self.reader.get_metrics_data()
-        found: dict[str, list[tuple[dict[str, Any], Any]]] = {}
-        for resource in () if data is None else data.resource_metrics:
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    found[metric.name] = [
-                        (dict(point.attributes or {}), point.count if hasattr(point, "count") else point.value)
-                        for point in metric.data.data_points
-                    ]
-        return found
-
-
 @pytest.fixture(name="telemetry")
 def _telemetry() -> Iterator[Telemetry]:
     telemetry = Telemetry()
     yield telemetry
-    telemetry.tracer_provider.shutdown()
-    telemetry.meter_provider.shutdown()
+    telemetry.close()
 
 
 @pytest.fixture(name="observed")
