@@ -1,13 +1,13 @@
 """One account's Fast API keys: their names, their number, their lives. Pure rules: no HTTP, no clock."""
 
 import base64
-import random
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 
+from kraken_fastkey.sandbox._mint import Mint
 from kraken_fastkey.sandbox._refusal import INVALID_KEY, TOO_MANY_KEYS, RefusalError, invalid
 from kraken_fastkey.sandbox._usage import Usage
 from kraken_fastkey.sandbox._validation import KeyFields, Number, span_is_empty
@@ -69,12 +69,12 @@ class Account:
     """The keys of one account.
 
     Args:
-        rng: Where keys and secrets come from.
+        mint: Where keys and secrets come from.
         max_keys: How many keys the account may hold.
     """
 
-    def __init__(self, rng: random.Random, max_keys: int) -> None:
-        self._rng = rng
+    def __init__(self, mint: Mint, max_keys: int) -> None:
+        self._mint = mint
         self._max_keys = max_keys
         self._keys: dict[str, SandboxKey] = {}
         self._usages: dict[str, Usage] = {}
@@ -100,8 +100,8 @@ class Account:
             raise RefusalError(TOO_MANY_KEYS)
         key = SandboxKey(
             api_key_name=fields.api_key_name,
-            api_key=base64.b64encode(self._rng.randbytes(42)).decode(),
-            secret=base64.b64encode(self._rng.randbytes(64)).decode(),
+            api_key=self._mint.public_text(42),
+            secret=self._mint.secret(64),
             created_time=_digits(now),
             modified_time=_digits(now),
             oauth_client=oauth_client,

@@ -1,6 +1,7 @@
 """The queue of what shall go wrong: by route, by count, by chance, by script."""
 
 import random
+import threading
 from collections.abc import Iterable
 
 import attrs
@@ -35,6 +36,8 @@ class Faults:
 
     def __init__(self, seed: int | None = None) -> None:
         self._pending: list[PendingFault] = []
+        # The sandbox may run in another thread than the test that adds to it.
+        self._lock = threading.Lock()
         self.seed(seed)
 
     @property
@@ -43,7 +46,8 @@ class Faults:
 
         What happens any number of times stays until `clear` is called.
         """
-        return tuple(self._pending)
+        with self._lock:
+            return tuple(self._pending)
 
     def add(self, fault: Fault, *, operation: str | None = None, times: int | None = 1, probability: float = 1) -> None:
         """Let a fault happen to the next requests that match.
@@ -75,7 +79,8 @@ class Faults:
             raise ValueError("probability must be 0 to 1")
         _check_operation(operation)
         check_step(fault)
-        self._pending.append(PendingFault(fault, operation, times, probability))
+        with self._lock:
+            self._pending.append(PendingFault(fault, operation, times, probability))
 
     def script(self, operation: str | None, steps: Iterable[Fault | None]) -> None:
         """Let the next requests of an operation meet these steps in turn, one each.
@@ -95,7 +100,8 @@ class Faults:
         played = [PendingFault(step, operation, 1) for step in steps]
         for step in played:
             check_step(step.fault)
-        self._pending += played
+        with self._lock:
+            self._pending += played
 
     def seed(self, seed: int | None) -> None:
         """Begin chance anew; the same seed and the same requests meet the same faults.
@@ -107,14 +113,16 @@ class Faults:
 
     def clear(self) -> None:
         """Forget what is pending. A request that already hangs goes on hanging."""
-        self._pending.clear()
+        with self._lock:
+            self._pending.clear()
 
     def take(self, operation: str) -> PlainFault | None:
         """Return what happens to a request that arrives now; the sandbox asks once for each."""
-        for index, pending in enumerate(self._pending):
-            if pending.operation in (None, operation) and self._happens(pending):
-                self._count(index, pending)
-                return pending.fault.draw(self._rng) if isinstance(pending.fault, OneOf) else pending.fault
+        with self._lock:
+            for index, pending in enumerate(self._pending):
+                if pending.operation in (None, operation) and self._happens(pending):
+                    self._count(index, pending)
+                    return pending.fault.draw(self._rng) if isinstance(pending.fault, OneOf) else pending.fault
         return None
 
     def _happens(self, pending: PendingFault) -> bool:

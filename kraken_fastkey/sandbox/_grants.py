@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import random
 import re
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
@@ -11,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from kraken_fastkey.sandbox._clients import Client
+from kraken_fastkey.sandbox._mint import Mint
 from kraken_fastkey.sandbox._refusal import TokenRefusalError
 from kraken_fastkey.sandbox._tokens import TokenBook
 
@@ -110,7 +110,7 @@ class GrantBook:
 
     Args:
         clock: Gives the time in Unix seconds.
-        rng: Where codes and refresh tokens come from.
+        mint: Where codes and refresh tokens come from.
         tokens: Where access tokens come from.
         reuse_grace: For how many seconds after a rotation the refresh token that it spent gives the new pair
             once more.
@@ -119,11 +119,11 @@ class GrantBook:
         ValueError: if ``reuse_grace`` is negative or no number.
     """
 
-    def __init__(self, clock: Callable[[], float], rng: random.Random, tokens: TokenBook, reuse_grace: float) -> None:
+    def __init__(self, clock: Callable[[], float], mint: Mint, tokens: TokenBook, reuse_grace: float) -> None:
         if not reuse_grace >= 0:
             raise ValueError("refresh_reuse_grace must be 0 seconds or more")
         self._clock = clock
-        self._rng = rng
+        self._mint = mint
         self._tokens = tokens
         self._reuse_grace = reuse_grace
         self._codes: dict[str, _Code] = {}
@@ -137,7 +137,7 @@ class GrantBook:
 
     def new_code(self, authorization: Authorization) -> str:
         """Return a code for what a user has just allowed."""
-        code = self._random()
+        code = self._mint.url_secret()
         self._codes[code] = _Code(authorization, self._clock() + CODE_LIFE)
         return code
 
@@ -210,7 +210,7 @@ class GrantBook:
             scopes=scopes,
             generation=0,
             access_token=self._tokens.issue(client.client_id, scopes, _access_token_life(client)),
-            refresh_token=self._random(),
+            refresh_token=self._mint.url_secret(),
             created=now,
             revoked=False,
             reason=None,
@@ -228,7 +228,7 @@ class GrantBook:
             old,
             generation=old.generation + 1,
             access_token=self._tokens.issue(client.client_id, old.scopes, _access_token_life(client)),
-            refresh_token=self._random(),
+            refresh_token=self._mint.url_secret(),
         )
         family.issued_at = self._clock()
         family.previous_refresh_token = old.refresh_token
@@ -239,10 +239,6 @@ class GrantBook:
         if not family.snapshot.revoked:
             self._tokens.revoke(family.snapshot.access_token)
             family.snapshot = attrs.evolve(family.snapshot, revoked=True, reason=reason)
-
-    def _random(self) -> str:
-        """Return a text that nobody can guess."""
-        return base64.urlsafe_b64encode(self._rng.randbytes(33)).decode()
 
 
 def _pair(family: _Family, client: Client, age: float) -> TokenPair:

@@ -41,6 +41,9 @@ class HttpFace:
         clock: Gives the time in Unix seconds, for the ``Date`` header.
         late: The work that is done later than its request came.
         sleep: Waits some seconds, where an answer is slow.
+
+    Attributes:
+        open_requests: How many requests are being answered.
     """
 
     def __init__(
@@ -58,9 +61,17 @@ class HttpFace:
         self._clock = clock
         self._late = late
         self._sleep = sleep
+        self.open_requests = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record a request, read its body, and answer it or let its fault happen."""
+        self.open_requests += 1
+        try:
+            return await self._handle(request)
+        finally:
+            self.open_requests -= 1
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         operation = operation_of(request.method, request.path)
         record = RecordedRequest(
             method=request.method,

@@ -23,6 +23,7 @@ from kraken_fastkey.sandbox._http import HttpFace
 from kraken_fastkey.sandbox._late import LateWork
 from kraken_fastkey.sandbox._listener import Listener
 from kraken_fastkey.sandbox._lockout import Lockout
+from kraken_fastkey.sandbox._mint import Mint
 from kraken_fastkey.sandbox._recording import RecordedRequest
 from kraken_fastkey.sandbox._refusal import RefusalError
 from kraken_fastkey.sandbox._routes import BASE_PATH, TRADING_ROUTES, operation_of
@@ -99,15 +100,16 @@ class KrakenSandbox:
         if max_keys < 0:
             raise ValueError("max_keys must be 0 or more")
         rng = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 (asked for)
+        self._mint = mint = Mint(rng)
         self._clock = SandboxClock(clock, clock_skew)
         self._late = LateWork(self._clock)
         self._history = ListHistory(list_lag)
-        self._account = Account(rng, max_keys)
-        self._tokens = TokenBook(self._clock, rng)
+        self._account = Account(mint, max_keys)
+        self._tokens = TokenBook(self._clock, mint)
         self._faults = Faults(seed)
         self._requests: list[RecordedRequest] = []
         self._clients = ClientBook()
-        self._grants = GrantBook(self._clock, rng, self._tokens, refresh_reuse_grace)
+        self._grants = GrantBook(self._clock, mint, self._tokens, refresh_reuse_grace)
         self._consent = Consent(self._clients, self._grants, self._clock, rng, lambda: self._listener.origin, email)
         user_info = {"email": email, "iban": iban}
         self._api = KrakenApi(self._account, self._tokens, self._clock, user_info, self._history)
@@ -122,7 +124,7 @@ class KrakenSandbox:
             "token": TokenEndpoint(self._clients, self._grants, token_media_type).answer,
             "authorize": self._consent.answer,
         }
-        face = HttpFace(operations, self._faults, self._requests, self._clock, self._late, sleep)
+        self._face = face = HttpFace(operations, self._faults, self._requests, self._clock, self._late, sleep)
         self._listener = Listener(face.handle, _loopback(host), port)
         self.register_client(self.client_id)
 
@@ -211,6 +213,11 @@ class KrakenSandbox:
         return self._requests
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """Every secret that the sandbox has made so far: access and refresh tokens, codes, and the keys' secrets."""
+        return frozenset(self._mint.secrets)
+
+    @property
     def faults(self) -> Faults:
         """What shall go wrong."""
         return self._faults
@@ -297,6 +304,11 @@ class KrakenSandbox:
     def lockout_after(self, failures: int | None) -> None:
         self._late.catch_up()
         self._lockout.after = failures
+
+    @property
+    def open_requests(self) -> int:
+        """How many requests have come and have not been answered yet; one that hangs is among them."""
+        return self._face.open_requests
 
     @property
     def total_connections(self) -> int:

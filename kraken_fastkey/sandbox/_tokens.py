@@ -1,11 +1,11 @@
 """The access tokens that the sandbox has issued, and what each still allows."""
 
-import base64
 import math
-import random
 from collections.abc import Callable
 
 import attrs
+
+from kraken_fastkey.sandbox._mint import Mint
 
 
 @attrs.frozen
@@ -28,12 +28,12 @@ class TokenBook:
 
     Args:
         clock: Gives the time in Unix seconds.
-        rng: Where tokens come from.
+        mint: Where tokens come from.
     """
 
-    def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(self, clock: Callable[[], float], mint: Mint) -> None:
         self._clock = clock
-        self._rng = rng
+        self._mint = mint
         self._issued: dict[str, Issued] = {}
 
     def issue(self, client_id: str, scopes: frozenset[str], expires_in: float) -> str:
@@ -44,7 +44,7 @@ class TokenBook:
         """
         if math.isnan(expires_in):
             raise ValueError("expires_in must be a number of seconds")
-        token = base64.urlsafe_b64encode(self._rng.randbytes(33)).decode()
+        token = self._mint.url_secret()
         self._issued[token] = Issued(client_id, scopes, self._clock() + expires_in)
         return token
 

@@ -15,6 +15,7 @@ from sandbox_kit import START, Clock
 from kraken_fastkey.sandbox import Answer, Disconnect, Truncate
 from kraken_fastkey.sandbox._clients import LOOPBACK_URIS, Client
 from kraken_fastkey.sandbox._grants import Authorization, GrantBook
+from kraken_fastkey.sandbox._mint import Mint
 from kraken_fastkey.sandbox._refusal import TokenRefusalError
 from kraken_fastkey.sandbox._tokens import TokenBook
 
@@ -309,8 +310,8 @@ class Rotations(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.tokens = TokenBook(self.clock, random.Random(1))  # noqa: S311
-        self.book = GrantBook(self.clock, random.Random(2), self.tokens, 10)  # noqa: S311
+        self.tokens = TokenBook(self.clock, Mint(random.Random(1)))  # noqa: S311
+        self.book = GrantBook(self.clock, Mint(random.Random(2)), self.tokens, 10)  # noqa: S311
         code = self.book.new_code(
             Authorization(client_id="app", redirect_uri=REDIRECT_URI, scopes=CLIENT.scopes, code_challenge=CHALLENGE)
         )
