@@ -310,7 +310,7 @@ class KeyLease(Unpicklable):
     async def _keep(self) -> None:
         while True:
             self._wake.clear()
-            sleep = asyncio.ensure_future(self._runtime.sleep(self._seconds_to_next()))
+            sleep = asyncio.ensure_future(self._runtime.rest(self._seconds_to_next()))
             wake = asyncio.ensure_future(self._wake.wait())
             try:
                 await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random as system_random
 import time as system_time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
 
-__all__ = ["SYSTEM", "Runtime"]
+__all__ = ["MACHINE", "SYSTEM", "Runtime", "in_place_of_the_system"]
 
 
 @attrs.frozen(kw_only=True)
@@ -19,14 +20,37 @@ class Runtime:
     Attributes:
         time: The present, in Unix seconds.
         monotonic: Seconds on a clock that never goes back.
-        sleep: Wait for so many seconds.
+        sleep: Wait for so many seconds, within a piece of work.
+        rest: The same between two pieces of work, for who lives on and has nothing to do until then. The two differ
+            in tests alone: there, a sleep takes no time, and a rest goes on until the test moves the time.
         random: A random number, 0 or more and less than 1.
     """
 
     time: Callable[[], float] = system_time.time
     monotonic: Callable[[], float] = system_time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    rest: Callable[[float], Awaitable[None]] = attrs.Factory(lambda self: self.sleep, takes_self=True)
     random: Callable[[], float] = system_random.random
 
 
 SYSTEM = Runtime()
+"""The system's time; `in_place_of_the_system` gives it another."""
+
+MACHINE = Runtime()
+"""The system's time, whatever a test does: for who waits for other processes, and not for a moment."""
+
+
+@contextlib.contextmanager
+def in_place_of_the_system(runtime: Runtime) -> Iterator[None]:
+    """Let all that lives in `SYSTEM` live in another time until the block ends."""
+    saved = attrs.evolve(SYSTEM)
+    _fill(runtime)
+    try:
+        yield
+    finally:
+        _fill(saved)
+
+
+def _fill(runtime: Runtime) -> None:
+    for field in attrs.fields(Runtime):
+        object.__setattr__(SYSTEM, field.name, getattr(runtime, field.name))

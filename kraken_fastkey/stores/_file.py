@@ -12,7 +12,7 @@ from typing import Any, Final
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._events import StoreInClear
-from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import mask
 from kraken_fastkey.stores._disk import FileLock, read_file, replace_file
@@ -140,7 +140,7 @@ class _FileStore(RecordFace):
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         encryption_key: str | SecretStr | None = None,
-        _runtime: Runtime = SYSTEM,
+        _runtime: Runtime = MACHINE,
     ) -> None:
         # Masked at once: what fails below leaves a traceback, perhaps one with locals.
         key = None if encryption_key is None else mask(encryption_key)
@@ -212,7 +212,7 @@ class FileKeyStore(_FileStore, RecordKeyStore):
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         encryption_key: str | SecretStr | None = "auto",
-        _runtime: Runtime = SYSTEM,
+        _runtime: Runtime = MACHINE,
     ) -> None:
         # Masked at once: what fails below leaves a traceback, perhaps one with locals.
         key: Any = None if encryption_key is None else mask(encryption_key)

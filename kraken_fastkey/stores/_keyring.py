@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from kraken_fastkey._errors import StoreError
-from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._file import file_lock
 from kraken_fastkey.stores._grants import RecordGrantStore
@@ -169,7 +169,7 @@ class _KeyringStore(RecordFace):
         service: str = _SERVICE,
         lock_timeout: float = LOCK_TIMEOUT,
         allow_plaintext: bool = False,
-        _runtime: Runtime = SYSTEM,
+        _runtime: Runtime = MACHINE,
     ) -> None:
         check_store_arguments(
             account=check_name(account),

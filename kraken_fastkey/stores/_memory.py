@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractAsyncContextManager
 
-from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._keys import RecordKeyStore
@@ -51,7 +51,7 @@ class MemoryRecords:
 
 
 class _MemoryStore(RecordFace):
-    def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT, _runtime: Runtime = SYSTEM) -> None:
+    def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT, _runtime: Runtime = MACHINE) -> None:
         check_store_arguments(lock_timeout=check_lock_timeout(lock_timeout))
         super().__init__(MemoryRecords(lock_timeout, _runtime), _PLACE)
 

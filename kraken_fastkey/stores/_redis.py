@@ -16,7 +16,7 @@ import attrs
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._events import StoreLockExpired, StoreLockNotFreed
-from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._keys import RecordKeyStore
@@ -226,7 +226,7 @@ class _RedisStore(RecordFace):
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         lock_life: float = LOCK_LIFE,
-        _runtime: Runtime = SYSTEM,
+        _runtime: Runtime = MACHINE,
     ) -> None:
         check_store_arguments(
             redis=redis_fault(redis),

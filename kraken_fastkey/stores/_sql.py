@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from kraken_fastkey._errors import StoreError
-from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._keys import RecordKeyStore
@@ -351,7 +351,7 @@ class _RowLock:
 
     async def _renew(self) -> None:
         while True:
-            await self._runtime.sleep(self._lease / 3)
+            await self._runtime.rest(self._lease / 3)
             # If it fails, there is another time before the lock expires.
             statement = sa.update(self._locks).where(*self._own).values(expires_at=self._runtime.time() + self._lease)
             await finish(asyncio.create_task(_outcome(functools.partial(self._execute, statement))))
@@ -422,7 +422,7 @@ class _SQLStore(RecordFace):
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         _lease: float = LEASE,
-        _runtime: Runtime = SYSTEM,
+        _runtime: Runtime = MACHINE,
     ) -> None:
         check_store_arguments(
             engine=_engine_fault(engine, self._content),
