@@ -32,6 +32,7 @@ SLOW_FILES = {
     "test_lease_month.py",
     "test_nonces_processes.py",
     "test_outage.py",
+    "test_plugin.py",
     "test_security_rules.py",
     "test_soak.py",
     "test_login_browser.py",

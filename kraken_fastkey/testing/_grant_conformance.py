@@ -1,0 +1,238 @@
+"""The rules of a store of grants, as tests."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final, Protocol
+
+import attrs
+import pytest
+
+from kraken_fastkey._errors import StaleGrantError, StoreError, StoreLockTimeoutError
+from kraken_fastkey._grant import Grant, Rotation
+from kraken_fastkey.stores import GrantStore
+from kraken_fastkey.testing._conformance import (
+    MOMENTS,
+    NOW,
+    TASKS,
+    StoreConformance,
+    cancel,
+    expect,
+    pass_moments,
+    refuses,
+    take,
+)
+
+__all__ = ["GrantStoreConformance", "MakeGrantStore"]
+
+
+class MakeGrantStore(Protocol):
+    """Makes stores, all of them on one place, which is empty when a test begins."""
+
+    def __call__(self, *, lock_timeout: float = 30.0) -> GrantStore:
+        """Return a store.
+
+        Args:
+            lock_timeout: How long it waits for its lock, in seconds; with 0 it tries once.
+        """
+        ...
+
+
+class GrantStoreConformance(StoreConformance):
+    """The rules of `kraken_fastkey.stores.GrantStore`, as tests. Make a subclass, and override `make_store`."""
+
+    async def test_store_is_a_grant_store(self, make_store: MakeGrantStore) -> None:
+        """It has the protocol's methods."""
+        expect(True, isinstance(make_store(), GrantStore), "isinstance(store, GrantStore)")
+
+    async def test_empty_store_has_no_grant(self, make_store: MakeGrantStore) -> None:
+        """An empty store has no grant, and can be locked."""
+        store = make_store()
+        expect(None, await store.load(), "load of an empty store")
+        async with store.lock():
+            expect(None, await store.load(), "load of an empty store")
+
+    @pytest.mark.parametrize("grant", ["full", "bare", "long"])
+    async def test_grant_comes_back_whole(self, make_store: MakeGrantStore, grant: str) -> None:
+        """All of a grant comes back, from another store on the same place as well."""
+        saved = await make_store().save(_GRANTS[grant])
+        expect(attrs.evolve(_GRANTS[grant], generation=1), saved, "what save returned")
+        expect(saved, await make_store().load(), "load after a save")
+
+    async def test_login_gets_next_generation(self, make_store: MakeGrantStore) -> None:
+        """A grant of generation 0 is stored whatever is there, and the store counts."""
+        store = make_store()
+        generations = [(await store.save(_pair(f"login-{number}"))).generation for number in range(3)]
+        expect([1, 2, 3], generations, "generations of three logins")
+        expect(_pair("login-2", 3), await store.load(), "load after three logins")
+
+    async def test_next_pair_is_saved(self, make_store: MakeGrantStore) -> None:
+        """A pair of the next generation takes the place of the stored one."""
+        store = make_store()
+        await store.save(_pair("first"))
+        expect(_pair("second", 2), await store.save(_pair("second", 2)), "what save returned")
+        expect(_pair("second", 2), await store.load(), "load after a refresh")
+
+    async def test_first_pair_may_be_counted_already(self, make_store: MakeGrantStore) -> None:
+        """An empty store counts as generation 0, so that generation 1 is the next."""
+        store = make_store()
+        await store.save(_pair("first", 1))
+        expect(_pair("first", 1), await store.load(), "load after a save of generation 1")
+
+    async def test_rotation_is_written_and_cleared(self, make_store: MakeGrantStore) -> None:
+        """The stored pair may be saved again in its own generation, with its journal's entry and without."""
+        store = make_store()
+        saved = await store.save(_pair("first"))
+        rotating = attrs.evolve(saved, rotation=Rotation(started_at=NOW, owner="host:1:a"))
+        expect(rotating, await store.save(rotating), "what save returned")
+        expect(rotating, await store.load(), "load after the entry was written")
+        await store.save(saved)
+        expect(saved, await store.load(), "load after the entry was cleared")
+
+    async def test_unknown_fields_survive(self, make_store: MakeGrantStore) -> None:
+        """Fields that a newer version has written are kept."""
+        store = make_store()
+        unknown = {"subject": "AA11 N84G", "nested": {"list": [1, None, "\N{SNOWMAN}"]}}
+        saved = await store.save(Grant("access", "refresh", unknown=unknown))
+        await store.save(attrs.evolve(saved, access_token="access-2", generation=2))  # noqa: S106  # a fake
+        loaded = await store.load()
+        expect(unknown, None if loaded is None else dict(loaded.unknown), "unknown fields after two saves")
+
+    async def test_older_grant_is_refused(self, make_store: MakeGrantStore) -> None:
+        """A grant that is older than the stored one is refused, and changes nothing."""
+        store = make_store()
+        first = await store.save(_pair("first"))
+        await store.save(_pair("second", 2))
+        await refuses(StaleGrantError, lambda: store.save(first))
+        expect(_pair("second", 2), await store.load(), "load after a refused save")
+
+    async def test_other_pair_of_same_generation_is_refused(self, make_store: MakeGrantStore) -> None:
+        """A refreshed pair does not take the place of a login that was saved meanwhile."""
+        store = make_store()
+        await store.save(_pair("first"))
+        await store.save(_pair("login"))
+        await refuses(StaleGrantError, lambda: store.save(_pair("refreshed", 2)))
+        expect(_pair("login", 2), await store.load(), "load after a refused save")
+
+    @pytest.mark.parametrize("stored", [0, 1])
+    async def test_grant_without_predecessor_is_refused(self, make_store: MakeGrantStore, stored: int) -> None:
+        """A grant that leaves a generation out is refused, and changes nothing: the store is not what it was."""
+        store = make_store()
+        for number in range(stored):
+            await store.save(_pair(f"login-{number}"))
+        before = await store.load()
+        await refuses(StoreError, lambda: store.save(_pair("later", stored + 2)))
+        expect(before, await store.load(), "load after a refused save")
+
+    async def test_one_of_many_next_pairs_is_saved(self, make_store: MakeGrantStore) -> None:
+        """Of many pairs of the next generation one is saved; who saves another is told that it is stale."""
+        stores = [make_store() for _ in range(TASKS)]
+        await stores[0].save(_pair("first"))
+        results = await asyncio.gather(
+            *(store.save(_pair(f"second-{number}", 2)) for number, store in enumerate(stores)), return_exceptions=True
+        )
+        saved = [result for result in results if isinstance(result, Grant)]
+        expect(1, len(saved), "saved pairs of one generation")
+        expect(TASKS - 1, sum(isinstance(result, StaleGrantError) for result in results), "pairs refused as stale")
+        expect(saved[0], await stores[0].load(), "load after the race")
+
+    async def test_no_login_is_lost_in_a_race(self, make_store: MakeGrantStore) -> None:
+        """Of many logins at once, each gets a generation of its own."""
+        saved = await asyncio.gather(*(make_store().save(_pair(f"login-{number}")) for number in range(TASKS)))
+        expect(list(range(1, TASKS + 1)), sorted(grant.generation for grant in saved), "generations")
+        expect(max(saved, key=lambda grant: grant.generation), await make_store().load(), "load after the race")
+
+    async def test_who_loads_sees_whole_grants(self, make_store: MakeGrantStore) -> None:
+        """A load while others save returns the old grant or the new one, and never an older one than before."""
+        store, other = make_store(), make_store()
+        await store.save(_pair("pair-1"))
+        seen = []
+
+        async def save() -> None:
+            for generation in range(2, 20):
+                await store.save(_pair(f"pair-{generation}", generation))
+
+        writer = asyncio.create_task(save())
+        while not writer.done():
+            grant = await other.load()
+            seen.append(0 if grant is None else grant.generation)
+            expect(_pair(f"pair-{seen[-1]}", seen[-1]), grant, "load while another task saves")
+            await asyncio.sleep(0)
+        await writer
+        expect(sorted(seen), seen, "generations, in the order in which they were loaded")
+
+    async def test_lock_excludes_other_tasks(self, make_store: MakeGrantStore) -> None:
+        """One task at a time has the lock, through one store or several; and all have it in the end."""
+        shared = make_store()
+        await shared.save(_pair("first"))
+        inside: list[int] = []
+        together: list[int] = []
+
+        async def refresh(number: int, store: GrantStore) -> None:
+            async with store.lock():
+                inside.append(number)
+                grant = await store.load()
+                generation = 0 if grant is None else grant.generation
+                await asyncio.sleep(0)
+                await store.save(_pair(f"by-{number}", generation + 1))
+                together.append(len(inside))
+                inside.remove(number)
+
+        await asyncio.gather(*(refresh(number, shared if number % 2 else make_store()) for number in range(TASKS)))
+        expect([1] * TASKS, together, "tasks that had the lock at once")
+        grant = await shared.load()
+        expect(TASKS + 1, None if grant is None else grant.generation, "generation after the race")
+
+    async def test_load_and_save_need_no_lock(self, make_store: MakeGrantStore) -> None:
+        """Who has the lock can load and save, and so can others: a login does not wait for a refresh."""
+        store, other = make_store(lock_timeout=0), make_store()
+        async with store.lock():
+            await store.save(_pair("first"))
+            await other.save(_pair("login"))
+            expect(_pair("login", 2), await store.load(), "load under the lock")
+            expect(_pair("login", 2), await other.load(), "load while another has the lock")
+
+    @pytest.mark.parametrize("moment", range(MOMENTS))
+    async def test_cancelled_save_happened_or_not(self, make_store: MakeGrantStore, moment: int) -> None:
+        """A save that is cancelled, whenever that is, leaves the old grant or the new one, and can be repeated."""
+        store = make_store()
+        old = await store.save(_pair("old"))
+        new = _pair("new", 2)
+        saver = asyncio.create_task(store.save(new))
+        await pass_moments(moment**2)  # the first moments are near each other, the last as late as a disk
+        await cancel(saver)
+        expect(True, await store.load() in {old, new}, "whether the old grant or the new one is there")
+        await store.save(new)
+        expect(new, await make_store().load(), "load after the save was repeated")
+
+    async def test_nothing_shows_a_token(self, make_store: MakeGrantStore) -> None:
+        """No token is in the repr of the store, or of what it has, or in the text of its errors."""
+        store = make_store(lock_timeout=0)
+        saved = await store.save(_pair("hush-hush"))
+        await store.save(_pair("hush-hush", 2))
+        errors = [await refuses(StaleGrantError, lambda: store.save(saved))]
+        async with store.lock():
+            errors.append(await refuses(StoreLockTimeoutError, lambda: take(store)))
+        shown = [repr(store), str(store), repr(getattr(store, "__dict__", "")), *map(repr, errors), *map(str, errors)]
+        expect([], [text for text in shown if "hush-hush" in text], "texts with a token in them")
+
+
+def _pair(name: str, generation: int = 0) -> Grant:
+    expires_at = NOW + timedelta(hours=4)
+    return Grant(f"access-{name}", f"refresh-{name}", expires_at, "account.info:basic", generation=generation)
+
+
+_GRANTS: Final = {
+    "full": Grant(
+        "access",
+        "refresh",
+        NOW + timedelta(hours=4, microseconds=1),
+        ["account.info:basic", "account.fast-api-key:write"],
+        issued_at=NOW,
+        rotation=Rotation(started_at=NOW, owner="host:1:a"),
+        unknown={"more": [1, 2.5, None, True, {"deep": "\N{SNOWMAN}"}]},
+    ),
+    "bare": Grant("access"),
+    "long": Grant("a" * 4096, "r" * 4096, scopes=()),
+}
