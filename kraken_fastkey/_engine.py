@@ -268,7 +268,7 @@ class Engine:
         self._idle.clear()
         answer: Answer[_T]
         try:
-            with _use_of(account.provider, token) as accept:
+            with self.runtime.working(), _use_of(account.provider, token) as accept:
                 response = await self._transport.send(call.request, authorization, within, progress.depart)
                 progress.status, progress.version = response.status, response.version
                 answer = read_answer(call, response, self.runtime.time())

@@ -331,7 +331,8 @@ class OAuthClient(Unpicklable):
                 self._emitter, self._runtime, operation, attempts, request.method, self._token_url + request.path
             ) as report:
                 try:
-                    response = await self._transport.send(request, self._authorization, left)
+                    with self._runtime.working():
+                        response = await self._transport.send(request, self._authorization, left)
                 except FastKeyError as error:
                     answer: TokenAnswer | FastKeyError = error.with_traceback(None)
                 except BaseException as error:

@@ -7,6 +7,7 @@ import contextlib
 import random as system_random
 import time as system_time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 
 import attrs
 
@@ -24,6 +25,7 @@ class Runtime:
         rest: The same between two pieces of work, for who lives on and has nothing to do until then. The two differ
             in tests alone: there, a sleep takes no time, and a rest goes on until the test moves the time.
         random: A random number, 0 or more and less than 1.
+        working: Entered for as long as a request is under way: a test's time waits for it.
     """
 
     time: Callable[[], float] = system_time.time
@@ -31,6 +33,7 @@ class Runtime:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rest: Callable[[float], Awaitable[None]] = attrs.Factory(lambda self: self.sleep, takes_self=True)
     random: Callable[[], float] = system_random.random
+    working: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 SYSTEM = Runtime()

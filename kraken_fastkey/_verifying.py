@@ -188,7 +188,8 @@ class _Verification:
             secret_headers = {
                 name: SecretStr(value) for name, value in signed.headers.items() if name != "Content-Type"
             }
-            response = await self._transport.send(call.request, secret_headers, None)
+            with self._runtime.working():
+                response = await self._transport.send(call.request, secret_headers, None)
             answer = read_private(call, response, self._runtime.time())
             is_locked_out = isinstance(answer, TemporaryLockoutError)
             if isinstance(answer, ApiError) and has_code(answer, _UNKNOWN_NONCE):

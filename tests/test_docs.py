@@ -253,8 +253,10 @@ def test_files_of_a_page_pass_pytest(page: Path, tmp_path: Path) -> None:
             # A class may inherit its tests.
             expected |= set(re.findall(r"^(?:async def|def|class) (test_\w+|Test\w+)", block.code, re.MULTILINE))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error"],
+        # By name, whether or not the package was installed as it is now.
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "kraken_fastkey.testing", "-W", "error"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ ASYNC_TESTS = """
 import asyncio, logging
 import pytest
 from kraken_fastkey import CreateKeyRequest, FastKeyClient, KeyLease, Permissions, StaticTokenProvider
-from kraken_fastkey.sandbox import FAULTS, Disconnect
+from kraken_fastkey.sandbox import FAULTS, Disconnect, Drip
 
 pytestmark = [{marks}]
 
@@ -72,6 +72,7 @@ def nothing_is_left(kraken_sandbox):
     assert () == kraken_sandbox.keys()
 
 async def test_cancelled_create_is_cleared_up_when_the_client_closes(nothing_is_left, kraken_client, kraken_sandbox):
+    kraken_sandbox.faults.add(Drip(50, 0.05), operation="create_key")  # slowly
     task = asyncio.create_task(kraken_client.create_key(CreateKeyRequest("grid-bot")))
     while not kraken_sandbox.requests:
         await asyncio.sleep(0.001)
@@ -343,7 +344,8 @@ def test_start_of_pytest_imports_next_to_nothing(project: Project) -> None:
 import sys
 def test_it():
     ours = {name for name in sys.modules if name.startswith("kraken_fastkey")}
-    assert {"", "._version", ".testing", ".testing._plugin"} == {name[len("kraken_fastkey"):] for name in ours}
+    assert {"", ".testing", ".testing._plugin"} >= {name[len("kraken_fastkey"):] for name in ours}
+    assert "kraken_fastkey.testing._plugin" in ours
     assert set() == {"aiohttp", "attrs", "cattrs"} & set(sys.modules)
 """
     project.write(test_it=tests)

@@ -66,6 +66,7 @@ class KrakenClock:
         self._awake: set[asyncio.Task[Any]] = set()
         self._mover: asyncio.Task[None] | None = None
         self._travelling = False
+        self._under_way = 0
         self._open_requests: Callable[[], int] = lambda: 0
         self._all_requests: Callable[[], int] = lambda: 0
 
@@ -153,9 +154,20 @@ class KrakenClock:
             sleep=lambda seconds: self._wait(seconds, presses=True),
             rest=lambda seconds: self._wait(seconds, presses=False),
             random=lambda: _CHANCE,
+            working=self._working,
         )
         with in_place_of_the_system(runtime):
             yield
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._under_way += 1
+        self._events += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._events += 1
 
     def watch(self, *, open_requests: Callable[[], int], all_requests: Callable[[], int]) -> None:
         """Let the clock wait for a server's answers before it moves on.
@@ -248,7 +260,7 @@ class KrakenClock:
         present = asyncio.current_task()
         self._awake = {task for task in self._awake if task is not present and task not in asleep and not task.done()}
         presses = any(sleeper.presses and not sleeper.is_gone for sleeper in self._sleepers)
-        return not self._open_requests() and (presses or not self._awake)
+        return not self._under_way and not self._open_requests() and (presses or not self._awake)
 
 
 def _finish(future: asyncio.Future[None]) -> None:
