@@ -144,7 +144,10 @@ def blocks_of(page: Path) -> list[Block]:
 BLOCKS = [block for page in RUN_PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 PROGRAMS = [block for block in PYTHON if block.file_name is None and block.not_run is None]
-PAGES_WITH_FILES = sorted({block.page for block in BLOCKS if block.file_name is not None and block.not_run is None})
+TUTORIAL = DOCS / "tutorial/trading-bot.md"
+PAGES_WITH_FILES = sorted(
+    {block.page for block in BLOCKS if block.file_name is not None and block.not_run is None} - {TUTORIAL}
+)
 
 
 @pytest.fixture(name="secrets")

@@ -18,26 +18,31 @@ _QUIET_SECONDS = 0.0005  # of real time: what was sent over loopback has arrived
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits for sockets only as long as they need; then lets the clock jump to the next timer."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: Callable[[float], float] = lambda _: _QUIET_SECONDS) -> None:
         super().__init__()
         self.now = 0.0
+        self._quiet = quiet
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready."""
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
-        events = super().select(_QUIET_SECONDS if timeout is not None else None)
+        events = super().select(self._quiet(timeout) if timeout is not None else None)
         if not events and timeout is not None:
             self.now += timeout
         return events
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is the selector's."""
+    """An event loop whose time is the selector's.
 
-    def __init__(self) -> None:
-        self._clock = _JumpingSelector()
+    Args:
+        quiet: For how many real seconds nothing must have come before the clock jumps ahead by so many.
+    """
+
+    def __init__(self, quiet: Callable[[float], float] = lambda _: _QUIET_SECONDS) -> None:
+        self._clock = _JumpingSelector(quiet)
         super().__init__(self._clock)
 
     def time(self) -> float:
