@@ -181,7 +181,7 @@ def fuzz(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure what a call costs, against the sandbox."""
     _install(session)
-    session.run("python", "bench/calls.py", *session.posargs)
+    session.run("python", "benchmarks/calls.py", *session.posargs)
 
 
 @nox.session

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Final
 
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
-from kraken_fastkey._tokens import TokenProvider
+from kraken_fastkey._tokens import TokenProvider, TokenUseObserver
 
 __all__ = ["LOCKOUT_SECONDS", "Account"]
 
@@ -26,24 +26,36 @@ class Account:
         provider: Where its access tokens come from.
 
     Attributes:
+        observer: The provider, if it wants to know for how long its tokens are under way.
         closing: Whether the account's client closes, so that nothing new is begun.
         unsettled: The names of keys that may exist though nobody holds them, in the order of their doubts.
     """
 
-    __slots__ = ("_freed", "_handed_out", "_locked_until", "_probed_at", "_waiting", "closing", "provider", "unsettled")
+    __slots__ = (
+        "_freed",
+        "_handed_out",
+        "_locked_until",
+        "_probed_at",
+        "_waiting",
+        "closing",
+        "observer",
+        "provider",
+        "unsettled",
+    )
 
     def __init__(self, provider: TokenProvider) -> None:
         self.provider = provider
+        # Known once: to ask a protocol costs as much as a tenth of a call.
+        self.observer = provider if isinstance(provider, TokenUseObserver) else None
         self.unsettled: dict[str, None] = {}
         self.closing = False
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]] | None] = {}
         self._handed_out: dict[str, tuple[float, str | None]] = {}
         self._freed: dict[str, float] = {}
         self._locked_until: float | None = None
         self._probed_at: float | None = None
 
-    @contextlib.asynccontextmanager
-    async def hold(self, *names: str, within: float | None = None) -> AsyncIterator[None]:
+    def hold(self, *names: str, within: float | None = None) -> AbstractAsyncContextManager[None]:
         """Do one thing at a time with keys of these names: two that cross could mistake each other's key.
 
         Args:
@@ -51,24 +63,18 @@ class Account:
             within: How many seconds to wait for one's turn; `None` for no bound.
 
         Raises:
-            TransportError: It did not come in time; nothing was sent.
+            TransportError: On entry: it did not come in time; nothing was sent.
         """
-        held: list[str] = []
-        try:
-            # In one order for all, so that no two wait for each other.
-            for name in sorted(set(names)):
-                await self._take(name, within)
-                held.append(name)
-            yield
-        finally:
-            for name in held:
-                self._give_back(name)
+        return _Hold(self, names, within)
 
-    async def _take(self, name: str, within: float | None) -> None:
-        queue = self._waiting.get(name)
-        if queue is None:
-            self._waiting[name] = deque()
+    async def take(self, name: str, within: float | None) -> None:
+        """Wait for one's turn with a name."""
+        if name not in self._waiting:
+            self._waiting[name] = None
             return
+        queue = self._waiting[name]
+        if queue is None:
+            queue = self._waiting[name] = deque()
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
@@ -80,7 +86,7 @@ class Account:
         except asyncio.CancelledError:
             # A turn that was given up before it came is passed over.
             if not turn.cancelled():
-                self._give_back(name)
+                self.give_back(name)
             raise
         else:
             return
@@ -88,7 +94,8 @@ class Account:
             f"the call's deadline passed before the request was sent: an earlier call on the key {name!r} is under way"
         )
 
-    def _give_back(self, name: str) -> None:
+    def give_back(self, name: str) -> None:
+        """Let the next one have its turn with a name."""
         queue = self._waiting[name]
         while queue:
             turn = queue.popleft()
@@ -172,3 +179,35 @@ class Account:
         """
         if self._probed_at is not None and began >= self._probed_at:
             self._locked_until = None if answered else began
+
+
+class _Hold:
+    """One's turn with some names. A class, since a generator in its place would cost three times as much."""
+
+    __slots__ = ("_account", "_held", "_names", "_within")
+
+    def __init__(self, account: Account, names: tuple[str, ...], within: float | None) -> None:
+        self._account = account
+        self._names = names
+        self._within = within
+        self._held: list[str] = []
+
+    async def __aenter__(self) -> None:
+        try:
+            # In one order for all, so that no two wait for each other.
+            for name in sorted(set(self._names)):
+                await self._account.take(name, self._within)
+                self._held.append(name)
+        except BaseException:
+            self._give_back()
+            raise
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for name in self._held:
+            self._account.give_back(name)
+        self._held.clear()

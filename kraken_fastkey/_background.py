@@ -51,14 +51,20 @@ async def join(task: asyncio.Task[_T]) -> _T:
 
     `asyncio.shield` would do, if it did not log the errors of a task whose caller has gone.
     """
-    await _end_of(task)
+    end = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: None if end.done() else end.set_result(None))
+    await end
     return task.result()
 
 
-async def _end_of(task: asyncio.Task[Any]) -> None:
-    done = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
-    await done
+async def _run_and_tell(work: Work[_T], end: asyncio.Future[None]) -> _T:
+    """Do some work, and wake who waits for it: a callback of the task would do so one round of the loop later."""
+    try:
+        return await work.run()
+    finally:
+        # The loop may be closed already, where a forgotten coroutine is collected.
+        if not end.done() and not end.get_loop().is_closed():
+            end.set_result(None)
 
 
 class Background:
@@ -83,9 +89,10 @@ class Background:
         Raises:
             ClientClosedError: The work was cut off, since the client closed.
         """
-        task = self.start(work.run(), account)
+        end = asyncio.get_running_loop().create_future()
+        task = self.start(_run_and_tell(work, end), account)
         try:
-            await _end_of(task)
+            await end
         except BaseException:
             # The loop may be closed already, where a forgotten coroutine is collected.
             with contextlib.suppress(RuntimeError):

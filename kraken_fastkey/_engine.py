@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Final, NoReturn, TypeVar
 
 from kraken_fastkey._account import LOCKOUT_SECONDS, Account
+from kraken_fastkey._deadlines import Deadlines
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
     AuthenticationError,
@@ -33,13 +32,14 @@ from kraken_fastkey._progress import Progress
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
 from kraken_fastkey._runtime import Runtime
 from kraken_fastkey._secret import SecretStr
-from kraken_fastkey._tokens import AccessToken, TokenProvider, TokenUseObserver
+from kraken_fastkey._tokens import AccessToken, TokenProvider
 from kraken_fastkey._transport import Transport
 from kraken_fastkey._wire import Answer, Call, Success, read_answer
 
 __all__ = ["Engine"]
 
 _T = TypeVar("_T")
+_UNOBSERVED: Final = contextlib.nullcontext(lambda: None)
 _MAX_REJECTED_TOKENS: Final = 3  # a provider may hand out one bad token after another for ever
 
 
@@ -63,9 +63,10 @@ class Engine:
         self._transport = transport
         self._policy = policy
         self._budget = RetryBudget(policy.budget)
+        self._deadlines = Deadlines()
         self._closing = False
         self._in_flight = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
         self._pauses: dict[asyncio.Future[None], Account] = {}
 
     def begin(self, *, cleaning: bool = False) -> Progress:
@@ -197,14 +198,16 @@ class Engine:
     async def drain(self, seconds: float) -> None:
         """Wait for the attempts under way, at most for so many seconds."""
         try:
-            if self._in_flight:
-                async with asyncio.timeout(seconds):
-                    await self._idle.wait()
+            async with asyncio.timeout(seconds):
+                while self._in_flight:
+                    self._idle = asyncio.get_running_loop().create_future()
+                    await self._idle
         except TimeoutError:
             self.emitter.emit(RequestsLeftOpen, requests=self._in_flight)
 
     async def aclose(self) -> None:
         """Close the transport."""
+        self._deadlines.close()
         await self._transport.aclose()
 
     def _is_closing(self, account: Account) -> bool:
@@ -225,15 +228,15 @@ class Engine:
         name = type(provider).__name__
         error: FastKeyError
         cause: Exception | None = None
-        limit = asyncio.timeout(self.seconds_left(progress))
+        limit = self._deadlines.within(self.seconds_left(progress))
         try:
-            async with limit:
+            with limit:
                 token = await provider.get_token(rejected=refused)
             if not isinstance(token, AccessToken):
                 kind = type(token).__name__
                 del token  # if it is a bare string, it must not be in the traceback's locals
                 error = TokenUnavailableError(f"{name}.get_token() must return an AccessToken, and returned a {kind}")
-            elif token.value in progress.rejected:
+            elif progress.rejected and token.value in progress.rejected:
                 error = AuthenticationError(
                     f"Kraken refused the access token, and {name} returned it again: see to what makes the tokens"
                 )
@@ -249,7 +252,7 @@ class Engine:
         except FastKeyError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001  # whatever a user's provider may raise
-            if limit.expired():
+            if limit.expired:
                 error = TokenUnavailableError(f"{name} had no access token within the call's deadline")
             else:
                 error = TokenUnavailableError(f"{name} raised {type(raised).__name__}: see to what it calls")
@@ -265,10 +268,10 @@ class Engine:
         began = self.runtime.monotonic()
         authorization = SecretStr(f"Bearer {token.value.get_secret_value()}")
         self._in_flight += 1
-        self._idle.clear()
         answer: Answer[_T]
         try:
-            with self.runtime.working(), _use_of(account.provider, token) as accept:
+            use = _UNOBSERVED if account.observer is None else account.observer.use(token)
+            with self.runtime.working(), use as accept:
                 response = await self._transport.send(call.request, authorization, within, progress.depart)
                 progress.status, progress.version = response.status, response.version
                 answer = read_answer(call, response, self.runtime.time())
@@ -278,8 +281,8 @@ class Engine:
             answer = error
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+            if self._idle is not None and not self._in_flight and not self._idle.done():
+                self._idle.set_result(None)
         progress.departed = False
         if isinstance(answer, TemporaryLockoutError):
             account.lock_out(self.runtime.monotonic())
@@ -328,15 +331,6 @@ class Engine:
         self, call: Call[_T], progress: Progress, error: FastKeyError, cause: BaseException | None = None
     ) -> NoReturn:
         raise self.finish(error, call.operation, progress) from cause
-
-
-def _use_of(provider: TokenProvider, token: AccessToken) -> AbstractContextManager[Callable[[], object]]:
-    """Tell a provider that wants to know it for how long a token is under way."""
-    return provider.use(token) if isinstance(provider, TokenUseObserver) else contextlib.nullcontext(_nothing)
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def _is_rejected(answer: object) -> bool:

@@ -5,10 +5,11 @@ Names and meanings are those of Kraken's OpenAPI description (`APIKeyParameters`
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, ClassVar, Final, Self, cast
@@ -50,18 +51,27 @@ _CALL_SCOPES: Final = frozenset({"read", "write", "multiple"})  # they allow cal
 _CHECK: Final = "kraken_fastkey.check"  # a field's faults are collected, not raised one by one
 
 
+@functools.cache
+def _checks(cls: type) -> tuple[tuple[str, Callable[[object], object], bool], ...]:
+    """Return the fields that have a check, the checks, and whether `None` there means "left out"."""
+    fields = (field for field in attrs.fields(cls) if _CHECK in field.metadata)
+    return tuple((field.name, field.metadata[_CHECK], field.default is None) for field in fields)
+
+
 def _collect_faults(instance: Any) -> dict[str, str]:
     """Make each declared field regular in place, and return what is wrong, by field."""
     faults: dict[str, str] = {}
-    for field in attrs.fields(type(instance)):
-        check = field.metadata.get(_CHECK)
-        value = getattr(instance, field.name)
-        if check is None or (value is None and field.default is None):
+    for name, check, is_optional in _checks(type(instance)):  # type: ignore[arg-type]  # classes have hashes
+        value = getattr(instance, name)
+        if value is None and is_optional:
             continue
         try:
-            object.__setattr__(instance, field.name, check(value))
+            checked = check(value)
         except FieldError as error:
-            faults[field.name] = str(error)
+            faults[name] = str(error)
+        else:
+            if checked is not value:
+                object.__setattr__(instance, name, checked)
     return faults
 
 
@@ -196,8 +206,9 @@ class Permissions:
 
     def flags(self) -> dict[str, bool]:
         """Return the flags that are set, `True` or `False`, by name; `extra` among them."""
-        documented = {name: getattr(self, name) for name in self.NAMES}
-        return {name: flag for name, flag in documented.items() if flag is not None} | dict(self.extra)
+        flags = {name: flag for name in self.NAMES if (flag := getattr(self, name)) is not None}
+        flags.update(self.extra)
+        return flags
 
 
 def _check_permissions(value: object) -> Permissions:
@@ -381,8 +392,10 @@ def _resolve(
 def _time_faults(
     request: CreateKeyRequest | UpdateKeyRequest, moments: Mapping[str, int | FieldError], now: float
 ) -> dict[str, str]:
+    if not moments:
+        return {}
     faults = {field: str(moment) for field, moment in moments.items() if isinstance(moment, FieldError)}
-    start, end, expiry = (moments.get(field) for field in ("query_from", "query_to", "valid_until"))
+    start, end, expiry = moments.get("query_from"), moments.get("query_to"), moments.get("valid_until")
     if isinstance(start, int) and isinstance(end, int) and 0 < end < start:
         faults["query_from"] = f"is after query_to, by {start - end} s: swap them"
     if isinstance(expiry, int) and 0 < expiry <= now:

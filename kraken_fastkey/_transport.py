@@ -10,13 +10,14 @@ import os
 import ssl
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 
+from kraken_fastkey._deadlines import Deadlines, Limit
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outcome, TransportError
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
@@ -25,6 +26,7 @@ __all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check
 
 _MAX_CONNECTIONS: Final = 20
 _MAX_SECONDS: Final = 1e9  # longer than anybody waits, and small enough for an event loop
+_PIECE: Final = 64 * 1024  # bytes to read at once; as many as aiohttp holds before it stops reading
 _NEVER_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -69,6 +71,7 @@ def _is_bound(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_SECONDS
 
 
+@functools.cache
 @functools.cache
 def user_agent() -> str:
     """Return what requests say that they come from."""
@@ -168,13 +171,13 @@ class _OneShotPayload(aiohttp.BytesPayload):
     Args:
         body: The bytes.
         media_type: What they are.
-        departing: Called before they go out.
+        leaving: Called before they go out, with what writes them.
     """
 
-    def __init__(self, body: bytes, media_type: str, departing: Callable[[], object]) -> None:
+    def __init__(self, body: bytes, media_type: str, leaving: Callable[[AbstractStreamWriter], object]) -> None:
         super().__init__(body, content_type=media_type)
         self.sent = False
-        self._departing = departing
+        self._leaving = leaving
 
     @property
     def consumed(self) -> bool:
@@ -186,7 +189,7 @@ class _OneShotPayload(aiohttp.BytesPayload):
         if self.sent:
             raise ConnectionAbortedError("not sent a second time")
         self.sent = True
-        self._departing()
+        self._leaving(writer)
         await super().write_with_length(writer, content_length)
 
 
@@ -229,6 +232,18 @@ class AiohttpTransport:
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts
+        self._deadlines = Deadlines()
+        # The other bounds are for `Deadlines`. Only a request without a body does not tell when it leaves, and when
+        # the wait for its answer begins.
+        self._reading = aiohttp.ClientTimeout(
+            total=None,
+            connect=timeouts.pool,
+            sock_connect=timeouts.connect,
+            sock_read=timeouts.read,
+            # aiohttp rounds longer bounds up to whole seconds, past the deadline.
+            ceil_threshold=math.inf,
+        )
+        self._writing = attrs.evolve(self._reading, sock_read=None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -244,26 +259,39 @@ class AiohttpTransport:
         The trading API knows no `Authorization` header: a mapping has the secret headers that take its place.
         """
         session = self._get_session()
-        payload = _OneShotPayload(request.body, request.headers["Content-Type"], departing) if request.body else None
+        bounds = [bound for bound in (self._timeouts.total, within) if bound is not None]
+        limit = self._deadlines.within(min(bounds, default=None))
+        payload: _OneShotPayload | None = None
+        if request.body:
+
+            def leaving(writer: AbstractStreamWriter) -> None:
+                limit.pause_at_most(self._timeouts.read)
+                if self._owns_session:
+                    _read_in_pieces(writer)
+                departing()
+
+            payload = _OneShotPayload(request.body, request.headers["Content-Type"], leaving)
         try:
-            async with session.request(
-                request.method,
-                self._base_url + request.path,
-                data=payload,
-                headers={
-                    **request.headers,
-                    "User-Agent": user_agent(),
-                    # Unmasked here and in no variable, so that no frame of ours shows it.
-                    **_unmask(authorization),
-                },
-                allow_redirects=False,
-                raise_for_status=False,
-                timeout=self._client_timeout(within),
-            ) as response:
-                headers: dict[str, str] = {}
-                for name, value in response.headers.items():
-                    headers.setdefault(name.lower(), value)
-                return WireResponse(response.status, headers, *await _read(response.content), response.version)
+            with limit:
+                response = await session.request(
+                    request.method,
+                    self._base_url + request.path,
+                    data=payload,
+                    headers={
+                        **request.headers,
+                        "User-Agent": user_agent(),
+                        # Unmasked here and in no variable, so that no frame of ours shows it.
+                        **_unmask(authorization),
+                    },
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=self._reading if payload is None else self._writing,
+                )
+            try:
+                answer = await _read(response.content, limit, self._timeouts.read)
+                return WireResponse(response.status, response.headers, *answer, response.version)
+            finally:
+                response.release()
         except Exception as error:  # noqa: BLE001  # whatever aiohttp may raise, nothing of it gets out
             failure = _sort(error, sent=payload is None or payload.sent)
         except BaseException as error:  # noqa: BLE001  # raised again
@@ -276,6 +304,7 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close the session, if it is ours."""
         self._closed = True
+        self._deadlines.close()
         if self._owns_session and self._session is not None:
             await self._session.close()
 
@@ -298,17 +327,6 @@ class AiohttpTransport:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
         return self._session
 
-    def _client_timeout(self, within: float | None) -> aiohttp.ClientTimeout:
-        bounds = [bound for bound in (self._timeouts.total, within) if bound is not None]
-        return aiohttp.ClientTimeout(
-            total=min(bounds, default=None),
-            connect=self._timeouts.pool,
-            sock_connect=self._timeouts.connect,
-            sock_read=self._timeouts.read,
-            # aiohttp rounds longer bounds up to whole seconds, past the deadline.
-            ceil_threshold=math.inf,
-        )
-
     def __del__(self) -> None:
         if getattr(self, "_owns_session", False) and self._session is not None and not self._session.closed:
             warnings.warn(
@@ -319,16 +337,29 @@ class AiohttpTransport:
             )
 
 
-async def _read(content: aiohttp.StreamReader) -> tuple[bytes, Completeness]:
+def _read_in_pieces(writer: AbstractStreamWriter) -> None:
+    """Have asyncio read up to 64 KiB at once: it makes a buffer of that size for each read, 256 KiB by default."""
+    transport = getattr(writer, "transport", None)
+    # Where there is TLS, its protocol makes the buffers. A loop that has no such attribute does it in its own way.
+    reader: Any = getattr(transport, "_ssl_protocol", transport)
+    if getattr(reader, "max_size", 0) > _PIECE:
+        reader.max_size = _PIECE
+
+
+async def _read(content: aiohttp.StreamReader, limit: Limit, pause: float | None) -> tuple[bytes, Completeness]:
     body = bytearray()
     try:
-        while chunk := await content.readany():
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                return bytes(body[:MAX_ANSWER_BYTES]), "too_large"
+        while not content.is_eof() and len(body) <= MAX_ANSWER_BYTES:
+            with limit:
+                limit.pause_at_most(pause)
+                body += await content.readany()
+        # Small answers come along with their headers, and need no wait.
+        body += content.read_nowait()
     except (aiohttp.ClientError, OSError):
         # The status has arrived, and may say enough. TimeoutError is an OSError, too.
         return bytes(body), "cut_off"
+    if len(body) > MAX_ANSWER_BYTES:
+        return bytes(body[:MAX_ANSWER_BYTES]), "too_large"
     return bytes(body), "complete"
 
 

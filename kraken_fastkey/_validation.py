@@ -6,6 +6,7 @@ only answer "invalid arguments".
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 from collections.abc import Iterable
@@ -28,6 +29,8 @@ Time = datetime | timedelta | int | float
 MAX_NAME_LENGTH: Final = 32
 MAX_NONCE_WINDOW: Final = 2**64 - 1  # a nonce is an unsigned 64-bit number, so is a distance of two
 MAX_UNIX: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a datetime can tell
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
 MAX_DAYS: Final = 4_000_000  # beyond it, adding to the present would overflow a timedelta
 
 
@@ -74,6 +77,11 @@ def _check_address(entry: object) -> str:
         return str(entry)
     if not isinstance(entry, str):
         raise FieldError(f"an entry must be a string, not {_kind(entry)}")
+    return _check_spelling(entry)
+
+
+@functools.lru_cache(maxsize=256)  # to parse one costs more than all else that is checked, and allowlists are few
+def _check_spelling(entry: str) -> str:
     shown = repr(entry[:64])
     if "%" in entry:
         raise FieldError(f"{shown} has a zone, which means nothing outside one machine: leave it out")
@@ -141,10 +149,10 @@ def to_unix(value: Time, now: float) -> int:
     match value:
         case datetime():
             # Whole-second arithmetic: timestamp() is a float and may round up.
-            return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+            return (value - _EPOCH) // _SECOND
         case timedelta():
             # Exact integers, again: the whole seconds of a float sum may round up.
-            moment = (timedelta(seconds=now) + value) // timedelta(seconds=1) if abs(value.days) < MAX_DAYS else -1
+            moment = (timedelta(seconds=now) + value) // _SECOND if abs(value.days) < MAX_DAYS else -1
             if not 0 < moment <= MAX_UNIX:
                 raise FieldError("leads out of the years 1970 to 9999")
             return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ class Stepper:
     """Calls a hook when a task of a certain name stands at its n-th await point.
 
     Args:
-        name: The qualified name of the task's coroutine, such as `"Creation.run"`.
+        name: The qualified name of the task's coroutine, or of the work that it runs, such as `"Creation.run"`.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,7 +35,7 @@ class Stepper:
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T], **options: Any
     ) -> asyncio.Task[_T]:
-        if isinstance(coro, Coroutine) and getattr(coro, "__qualname__", "") == self._name:
+        if isinstance(coro, Coroutine) and self._name in _names(coro):
             return asyncio.Task(self._watched(coro), loop=loop, **options)
         return asyncio.Task(coro, loop=loop, **options)
 
@@ -45,6 +46,11 @@ class Stepper:
         self.points += 1
         if self.points == self._stop_at and self._hook is not None:
             self._hook()
+
+
+def _names(coro: Coroutine[Any, Any, object]) -> tuple[str, str]:
+    work = inspect.getcoroutinelocals(coro).get("work") if inspect.iscoroutine(coro) else None
+    return getattr(coro, "__qualname__", ""), f"{type(work).__name__}.run"
 
 
 @types.coroutine

@@ -470,14 +470,14 @@ def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         account = Account(StaticTokenProvider("FAKE"))
-        await account._take("grid-bot", None)
+        await account.take("grid-bot", None)
 
         async def use() -> None:
             async with account.hold("grid-bot", within=10):
                 pass
 
         second = asyncio.create_task(use())
-        loop.call_at(10 - 1e-10, account._give_back, "grid-bot")
+        loop.call_at(10 - 1e-10, account.give_back, "grid-bot")
         await second
         assert {} == account._waiting
 

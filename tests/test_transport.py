@@ -128,7 +128,7 @@ async def test_a_body_goes_out_once() -> None:
             written.append(chunk)
 
     writer: Any = Writer()
-    payload = _OneShotPayload(b"{}", "application/json", lambda: None)
+    payload = _OneShotPayload(b"{}", "application/json", lambda _: None)
     assert payload.consumed is False
     await payload.write_with_length(writer, None)
     assert payload.consumed is True

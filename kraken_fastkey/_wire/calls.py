@@ -17,6 +17,7 @@ from kraken_fastkey._models import (
     CreateKeyRequest,
     FastApiKey,
     KeyInfo,
+    Permissions,
     UpdateKeyRequest,
     UserInfo,
     resolve_times,
@@ -46,7 +47,7 @@ class Call(Generic[_T]):
         repeatable: Whether it may be sent again when its outcome is unknown.
         api_key_name: The key that it creates or changes, where it does.
         when_gone: What to return if an attempt finds nothing to do, where an earlier one may have done it.
-        scopes: The OAuth scopes that the key's permissions take.
+        permissions: What the key is to be allowed.
         parameters: What the key is to be like, as sent: all of its body but the names.
     """
 
@@ -57,8 +58,13 @@ class Call(Generic[_T]):
     repeatable: bool = True
     api_key_name: str | None = None
     when_gone: Callable[[], _T] | None = None
-    scopes: frozenset[str] = frozenset()
+    permissions: Permissions | None = None
     parameters: Mapping[str, Any] = FrozenDict()
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The OAuth scopes that the key's permissions take."""
+        return frozenset() if self.permissions is None else self.permissions.scopes()
 
 
 def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
@@ -77,7 +83,7 @@ def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
         read_result=lambda result: _read_created(result, name),
         repeatable=False,
         api_key_name=name,
-        scopes=_scopes(request),
+        permissions=request.permissions,
         parameters=parameters,
     )
 
@@ -99,7 +105,7 @@ def update_key(request: UpdateKeyRequest, now: float) -> Call[None]:
         needs_result=False,
         repeatable=False,
         api_key_name=request.api_key_name,
-        scopes=_scopes(request),
+        permissions=request.permissions,
         parameters=parameters,
     )
 
@@ -136,10 +142,6 @@ def get_user_info() -> Call[UserInfo]:
     return Call(operation="get_user_info", request=_without_body("/userinfo"), read_result=_read_user)
 
 
-def _scopes(request: CreateKeyRequest | UpdateKeyRequest) -> frozenset[str]:
-    return frozenset() if request.permissions is None else request.permissions.scopes()
-
-
 def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if request.ip_allowlist is not None:
@@ -151,26 +153,29 @@ def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dic
     return body | resolve_times(request, now)
 
 
-_ACCEPT: Final = {
-    "Accept": "application/json",
-    # Answers are small; what is not compressed cannot be a bomb.
-    "Accept-Encoding": "identity",
-}
+_ACCEPT: Final = FrozenDict(
+    {
+        "Accept": "application/json",
+        # Answers are small; what is not compressed cannot be a bomb.
+        "Accept-Encoding": "identity",
+    }
+)
+_ACCEPT_AND_SEND: Final = FrozenDict(_ACCEPT | {"Content-Type": "application/json"})
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder for each call
 
 
 def _with_body(method: str, body: dict[str, Any]) -> WireRequest:
-    headers = FrozenDict(_ACCEPT | {"Content-Type": "application/json"})
-    return WireRequest(method, _PATH, headers, json.dumps(body, separators=(",", ":")).encode("ascii"))
+    return WireRequest(method, _PATH, _ACCEPT_AND_SEND, _encode(body).encode("ascii"))
 
 
 def _without_body(path: str) -> WireRequest:
-    return WireRequest("GET", path, FrozenDict(_ACCEPT))
+    return WireRequest("GET", path, _ACCEPT)
 
 
 def _read_created(result: Any, name: str) -> FastApiKey | Faults:
-    if isinstance(result, dict):
+    if isinstance(result, dict) and not result.get("api_key_name"):
         # The name is known without the answer.
-        result = {**result, "api_key_name": result.get("api_key_name") or name}
+        result = {**result, "api_key_name": name}
     key = structure(result, FastApiKey, "$.result")
     if isinstance(key, FastApiKey) or not isinstance(result, dict):
         return key

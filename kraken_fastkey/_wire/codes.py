@@ -130,6 +130,8 @@ def judge(status: int, codes: Sequence[str], operation: str) -> Verdict | None:
         codes: Kraken's error strings, warnings left out.
         operation: The client's method.
     """
+    if not codes and 200 <= status < 300:
+        return None
     verdicts = [_judge_code(code, operation) for code in codes[:_JUDGED]]
     if len(codes) > _JUDGED:
         verdicts.append(_NEW_TO_US)

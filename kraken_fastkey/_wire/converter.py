@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
@@ -24,6 +24,9 @@ __all__ = ["Faults", "structure"]
 _T = TypeVar("_T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DOCUMENTED: Final = frozenset(Permissions.NAMES)
+_NUMBERS: Final = frozenset({int, float})
+_DIGITS: Final = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 _LONGEST_TIME: Final = 64
 _TEXT_TIMES: Final = ("created_time", "modified_time")
 _UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
@@ -51,11 +54,15 @@ def structure(value: Any, cls: type[_T], path: str) -> _T | Faults:
 
     Args:
         value: What `json` made of it.
-        cls: One of the response classes, or a tuple of them.
+        cls: One of the response classes.
         path: Where in the answer the value stands, such as `"$.result"`.
     """
     try:
-        return _CONVERTER.structure(value, cls)
+        return _FAST.structure(value, cls)
+    except Exception:  # noqa: BLE001, S110  # whatever it is, the converter below tells it
+        pass
+    try:
+        return _TELLING.structure(value, cls)
     except (BaseValidationError, _WrongTypeError) as error:
         told = transform_error(error, path, _tell)
     # Out of the except block: cattrs' exceptions hold the value, and must not become the context of another.
@@ -102,6 +109,8 @@ def _entries(value: Any, _: Any) -> tuple[str, ...]:
 
 
 def _unix_time(value: Any, _: Any) -> datetime | None:
+    if type(value) is datetime:
+        return value  # prepared
     if type(value) not in (int, float):
         raise _WrongTypeError("must be Unix seconds")
     return _moment(value) if value else None
@@ -109,9 +118,9 @@ def _unix_time(value: Any, _: Any) -> datetime | None:
 
 def _text_time(value: Any, _: Any) -> datetime | None:
     text = _text(value, str).strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text, re.ASCII):
+    if _DIGITS.fullmatch(text):
         # Digits are seconds; as ISO 8601 they could mean a date that nobody meant.
-        return _moment(float(text)) if float(text) else None
+        return _unix_time(float(text), float)
     if len(text) > _LONGEST_TIME:
         return None
     try:
@@ -132,8 +141,8 @@ def _moment(seconds: float) -> datetime | None:
 def _permissions(value: Any) -> Permissions | None:
     if not isinstance(value, dict):
         return None
-    documented = {name: flag for name, flag in value.items() if name in Permissions.NAMES}
-    extra = {name: flag for name, flag in value.items() if name not in documented and flag is not None}
+    documented = {name: flag for name, flag in value.items() if name in _DOCUMENTED}
+    extra = {name: flag for name, flag in value.items() if name not in _DOCUMENTED and flag is not None}
     try:
         return Permissions(**documented, extra=extra)
     except InvalidRequestError:
@@ -144,24 +153,30 @@ def _prepare(value: Any, known: frozenset[str]) -> dict[str, Any]:
     """Sort fields into those that we know and those that we keep as they came."""
     if not isinstance(value, dict):
         raise _WrongTypeError("must be an object")
-    fields = {name: field for name, field in value.items() if name in known and field is not None}
+    fields = {name: field for name, field in value.items() if field is not None and name in known}
     unknown = {name: field for name, field in value.items() if name not in known}
     for name in _TEXT_TIMES:
         if name in fields:
-            if type(fields[name]) in (int, float):
+            if type(fields[name]) in _NUMBERS:
                 fields[name] = str(fields[name])
             fields[f"{name}_raw"] = fields[name]
     for name in _UNIX_TIMES:
+        seconds = fields.get(name)
         # A number that is no moment is no reason to lose a key over: it may be in another unit.
-        if type(fields.get(name)) in (int, float) and _moment(fields[name]) is None:
-            unknown[name] = fields.pop(name)
+        if seconds and type(seconds) in _NUMBERS:
+            moment = _moment(seconds)
+            if moment is None:
+                unknown[name] = fields.pop(name)
+            else:
+                fields[name] = moment
     if "permissions" in fields:
         permissions = _permissions(fields["permissions"])
         if permissions is None:
             unknown["permissions"] = fields.pop("permissions")
         else:
             fields["permissions"] = permissions
-    return fields | {"unknown": FrozenDict(unknown)}
+    fields["unknown"] = FrozenDict(unknown)
+    return fields
 
 
 def _as_is(value: Any, _: Any) -> Any:
@@ -177,6 +192,9 @@ def _make_hook(cls: type[Any], converter: Converter) -> Callable[[Any, Any], Any
         "permissions": _as_is,
         "unknown": _as_is,
     }
+    # `_prepare` leaves no null, so that cattrs need not look for one in each field that may be `None`.
+    kinds = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(cls).items()}
+    hooks = {name: _HOOKS[kind] for name, kind in kinds.items() if kind in _HOOKS} | hooks
     overrides: Any = {name: override(struct_hook=hook) for name, hook in hooks.items() if name in names}
     base = make_dict_structure_fn(cls, converter, **overrides)
     known = frozenset(name for name in names if not name.endswith("_raw") and name != "unknown")
@@ -187,14 +205,16 @@ def _make_hook(cls: type[Any], converter: Converter) -> Callable[[Any, Any], Any
     return hook
 
 
-def _make_converter() -> Converter:
-    converter = Converter(detailed_validation=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(int, _integer)
-    converter.register_structure_hook(SecretStr, _secret)
+def _make_converter(*, telling: bool) -> Converter:
+    converter = Converter(detailed_validation=telling)
+    for kind, hook in _HOOKS.items():
+        converter.register_structure_hook(kind, hook)
     for cls in (KeyInfo, FastApiKey, UserInfo):
         converter.register_structure_hook(cls, _make_hook(cls, converter))
     return converter
 
 
-_CONVERTER: Final = _make_converter()
+_HOOKS: Final = {str: _text, int: _integer, SecretStr: _secret}
+# Nearly all answers are right, and only of the others does it matter which fields are wrong.
+_FAST: Final = _make_converter(telling=False)
+_TELLING: Final = _make_converter(telling=True)

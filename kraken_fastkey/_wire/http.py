@@ -50,7 +50,7 @@ class WireResponse:
 
     Attributes:
         status: The HTTP status code.
-        headers: Header fields, names in lower case.
+        headers: Header fields; they are looked up by their names in lower case.
         body: The content, decoded if it was compressed; at most `MAX_ANSWER_BYTES` of it.
         completeness: Whether the body is all there.
         version: HTTP's version, such as `(1, 1)`; `None` if it is not known.

@@ -1,6 +1,6 @@
 """What a call costs: the client against the sandbox, both in this process, beside bare aiohttp doing the same.
 
-    python bench/calls.py [calls]
+    python benchmarks/calls.py [calls]
 
 Prints the median of five runs each. Client and server share one event loop and one processor, so the figures say
 what the client adds, not what Kraken's servers or the network take.

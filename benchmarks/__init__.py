@@ -1,0 +1,1 @@
+"""What the library costs, beside bare aiohttp and others that do the same work: `python -m benchmarks`."""
