@@ -1,5 +1,5 @@
 """Token providers for an environment variable, a file and a command: always what is there now, never shown."""
-# ruff: noqa: ASYNC240  # a small local file may block a test
+# a small local file may block a test
 
 import asyncio
 import os

@@ -73,10 +73,8 @@ class Output:
             self.emit_json(document)
             return
         what = render()
-        with _told():
-            # A text is to be copied as it is: where the terminal ends, it has no line break.
-            self._out.print(what, soft_wrap=isinstance(what, Text))
-            sys.stdout.flush()
+        # A text is to be copied as it is: where the terminal ends, it has no line break.
+        _write(_to_string(self._out, what, soft_wrap=isinstance(what, Text)))
 
     def emit_json(self, document: Any) -> None:
         """Print data as JSON, whoever reads it.
@@ -84,9 +82,7 @@ class Output:
         Raises:
             CommandError: The standard output cannot be written.
         """
-        with _told():
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
-            sys.stdout.flush()
+        _write(json.dumps(document, indent=2) + "\n")
 
     def say(self, text: str, *, whole: bool = False) -> None:
         """Print a message for people: one line, which a terminal wraps between words.
@@ -118,13 +114,14 @@ class Output:
     def _tell(self, kind: str, document: object, text: str, style: str, *, whole: bool = False) -> None:
         if self.as_json:
             # A line each, so that what is before an error does not hide it.
-            print(json.dumps({kind: document}), file=sys.stderr)
+            line = json.dumps({kind: document}) + "\n"
         else:
-            self._err.print(Text(text, style=style), soft_wrap=whole or not self._err.is_terminal)
+            line = _to_string(self._err, Text(text, style=style), soft_wrap=whole or not self._err.is_terminal)
+        _write_message(line)
 
     def show(self, what: RenderableType) -> None:
         """Print something for people that is not the data that was asked for."""
-        self._err.print(what)
+        _write_message(_to_string(self._err, what))
 
     @contextmanager
     def spinner(self, text: str) -> Iterator[None]:
@@ -155,10 +152,24 @@ def _console(stream: TextIO) -> Console:
     return console
 
 
-@contextmanager
-def _told() -> Iterator[None]:
+def _to_string(console: Console, what: RenderableType, *, soft_wrap: bool = False) -> str:
+    """Return what a console would print: where its end is closed, rich would end the process."""
+    with console.capture() as capture:
+        console.print(what, soft_wrap=soft_wrap)
+    return capture.get()
+
+
+def _write_message(text: str) -> None:
+    # Nobody is there to be told.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _write(text: str) -> None:
     try:
-        yield
+        sys.stdout.write(text)
+        sys.stdout.flush()
     except OSError as error:
         # So that Python does not fail once more, when it flushes at its end.
         with contextlib.suppress(OSError, ValueError):

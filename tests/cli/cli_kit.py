@@ -83,7 +83,7 @@ class Cli:
         return await self("login", "--no-browser", *arguments)
 
     async def _paste(self, _: str) -> str:
-        return self.sandbox.approve(re.findall(r"^http\S+", self._capsys.readouterr().err, re.MULTILINE)[-1])
+        return self.sandbox.approve(re.findall(r"http[^\s\\]+", self._capsys.readouterr().err)[-1])
 
     def set_token(self, **options: Any) -> str:
         """Give a token by the environment, and return it."""

@@ -1,6 +1,6 @@
 """FileGrantStore: who may read the file, what is refused, and how the lock is waited for."""
 
-# ruff: noqa: ASYNC240  # nothing else runs in these loops
+# nothing else runs in these loops
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """FileKeyStore: encrypted unless told otherwise, with the environment's key or the keyring's."""
 
-# ruff: noqa: ASYNC240  # nothing else runs in these loops
+# nothing else runs in these loops
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """KeyringGrantStore, with backends in memory: its rules, its locks, and what keyrings do wrong."""
 
-# ruff: noqa: ASYNC240  # nothing else runs in these loops
+# nothing else runs in these loops
 
 from __future__ import annotations
 
