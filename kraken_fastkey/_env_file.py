@@ -32,7 +32,7 @@ from kraken_fastkey.stores._disk import (
 )
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["attach_env_file", "environment_of", "write_env_file", "write_secret_file"]
+__all__ = ["attach_env_file", "check_prefix", "environment_of", "write_env_file", "write_secret_file"]
 
 _PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # No shell, no python-dotenv and no Docker Compose reads more into these; `docker --env-file` knows no quotes.
@@ -53,7 +53,7 @@ def environment_of(key: FastApiKey, prefix: str = "KRAKEN_") -> dict[str, str]:
         InvalidRequestError: An argument is wrong.
     """
     _check_key(key)
-    _check_prefix(prefix)
+    check_prefix(prefix)
     return {f"{prefix}API_KEY": key.api_key, f"{prefix}API_SECRET": key.secret.get_secret_value()}
 
 
@@ -79,7 +79,7 @@ def write_env_file(key: FastApiKey, path: str | os.PathLike[str], *, prefix: str
         StoreError: The file cannot be written. The old one, or the new one, is there.
     """
     _check_key(key)
-    _check_prefix(prefix)
+    check_prefix(prefix)
     _write(key, _check_path(path), prefix)
 
 
@@ -125,7 +125,7 @@ async def attach_env_file(
         LeaseExpiredError: On entry: the lease has no good key.
         StoreError: On entry: the file cannot be written.
     """
-    _check_prefix(prefix)
+    check_prefix(prefix)
     file = _check_path(path)
 
     async def put(key: FastApiKey) -> None:
@@ -140,7 +140,12 @@ def _check_key(key: object) -> None:
         raise InvalidRequestError({"key": f"must be a FastApiKey, not {type(key).__name__}"})
 
 
-def _check_prefix(prefix: object) -> None:
+def check_prefix(prefix: object) -> None:
+    """Check what was passed for the beginning of variables' names.
+
+    Raises:
+        InvalidRequestError: No variable's name could begin so.
+    """
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise InvalidRequestError({"prefix": "must be a letter or '_', then letters, digits and '_'"})
 

@@ -16,7 +16,7 @@ _LOGIN: Final = "run kraken-fastkey login"
 def advise(error: FastKeyError) -> str:
     """Return an error's text, in one line, and what to do where another access token is needed."""
     text = tell_error(error)
-    if exit_of(error) is not Exit.LOGIN or isinstance(error, CommandError) or _LOGIN in text:
+    if exit_of(error) is not Exit.LOGIN or isinstance(error, CommandError):
         return text
     remedy = f"set {TOKEN_VARIABLE} to a good token, or unset it and log in" if token_from_environment() else _LOGIN
-    return f"{text.rstrip('.')}: {remedy}"
+    return f"{text.rstrip('.')} ({remedy})"

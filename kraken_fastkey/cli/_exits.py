@@ -70,8 +70,8 @@ EXIT_MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
 _CHANGES: Final = frozenset({"create_key", "update_key", "delete_key"})
 _COMMANDS: Final = {
     "list_keys()": "kraken-fastkey list",
-    "have the user log in again": "run kraken-fastkey login",
-    "have the user authorize the app again": "run kraken-fastkey login",
+    "have the user log in again": "log in again",
+    "have the user authorize the app again": "log in again",
 }
 _CODES: Final[tuple[tuple[type[FastKeyError] | tuple[type[FastKeyError], ...], Exit], ...]] = (
     ((InvalidRequestError, InvalidArgumentsError), Exit.USAGE),

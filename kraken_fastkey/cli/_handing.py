@@ -9,7 +9,7 @@ import attrs
 import click
 
 from kraken_fastkey import FastApiKey, StoreError
-from kraken_fastkey._env_file import write_env_file, write_secret_file
+from kraken_fastkey._env_file import check_prefix, write_env_file, write_secret_file
 from kraken_fastkey.cli._exits import CommandError, Exit, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
@@ -41,6 +41,7 @@ class Handing:
 
         Raises:
             click.UsageError: The secret has nowhere to go, or the standard output has two things to show.
+            InvalidRequestError: No variable's name could begin so.
         """
         if not (self.show_secret or self.ccxt or self.env_file or self.secret_file):
             raise click.UsageError(
@@ -49,6 +50,7 @@ class Handing:
             )
         if self.ccxt and (self.show_secret or invocation.as_json):
             raise click.UsageError("--ccxt prints JSON of its own, with the secret: leave --show-secret and --json out")
+        check_prefix(self.env_prefix)
 
     async def save(self, invocation: Invocation, key: FastApiKey, **more: Any) -> None:
         """Hand the secret out; if this fails, the key is deleted.

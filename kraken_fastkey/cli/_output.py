@@ -156,7 +156,8 @@ def _to_string(console: Console, what: RenderableType, *, soft_wrap: bool = Fals
     """Return what a console would print: where its end is closed, rich would end the process."""
     with console.capture() as capture:
         console.print(what, soft_wrap=soft_wrap)
-    return capture.get()
+    # A table is filled up with spaces.
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _write_message(text: str) -> None:

@@ -13,6 +13,7 @@ import attrs
 import pytest
 from support import FakeTime
 
+import kraken_fastkey
 from kraken_fastkey import SecretStr
 from kraken_fastkey.cli._app import run
 from kraken_fastkey.sandbox import KrakenSandbox
@@ -105,6 +106,8 @@ async def cli_fixture(
     monkeypatch.chdir(folder)
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    # What is run in a process of its own is this code, whatever is installed.
+    monkeypatch.setenv("PYTHONPATH", str(Path(kraken_fastkey.__file__).parent.parent))
     # Nothing of the machine's own is read, or shows in what is printed.
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "FORCE_COLOR", "NO_COLOR"):

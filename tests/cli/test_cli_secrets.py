@@ -133,7 +133,7 @@ async def test_what_cannot_be_printed_is_deleted(place: str, cli: Cli) -> None:
     )
     os.close(writer)
     _, err = await process.communicate()
-    assert Exit.STORAGE == process.returncode
+    assert Exit.STORAGE == process.returncode, err
     assert b"error: the standard output cannot be written: Broken pipe. The new key is deleted again\n" == err
     assert () == cli.sandbox.keys()
     assert not Path(".env").exists()
