@@ -73,12 +73,15 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, that everything, each test among it, has a docstring, and the changelog's notes."""
+    """Check style, formatting, that everything, each test among it, has a docstring; notes and workflows."""
     _install(session, "lint", "changelog", package=())
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     # Fails where a note's file has another name than changelog.d/README.md says.
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+    workflows = map(str, pathlib.Path(".github/workflows").iterdir())
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("zizmor", "--offline", "--quiet", "--persona", "pedantic", ".github")
 
 
 @nox.session
