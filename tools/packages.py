@@ -53,6 +53,7 @@ def faults_of_wheel(wheel: Path, tracked: set[str]) -> list[str]:
     faults += [f"{wheel.name}: {name} is missing" for name in sorted(needed - sizes.keys())]
     if (size := sum(sizes.values())) > MAX_INSTALLED_BYTES:
         faults.append(f"{wheel.name}: takes {size:,} bytes when installed, more than {MAX_INSTALLED_BYTES:,}")
+    print(f"{wheel.name}: {len(sizes)} files, {size:,} bytes when installed")
     return faults
 
 
