@@ -137,7 +137,11 @@ def _run(folder: Path, *command: str | Path) -> None:
         user = {"user": "postgres", "group": "postgres", "extra_groups": []}
     # Not a pipe: the server would keep it open.
     with (folder / "output").open("ab") as output:
-        subprocess.run(command, cwd=folder, check=True, stdout=output, stderr=output, **user)
+        try:
+            subprocess.run(command, cwd=folder, check=True, stdout=output, stderr=output, **user)
+        except subprocess.CalledProcessError as error:
+            error.add_note((folder / "output").read_text(errors="replace"))
+            raise
 
 
 @contextlib.asynccontextmanager
