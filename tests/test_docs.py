@@ -11,6 +11,7 @@ How a page is written:
 - A comment `<!-- not run: why -->` right before a block keeps it from being run. There are few of these.
 - Blocks of other languages (`sh`, `console`, `yaml`) are not run.
 - A program that imports a package of an extra is skipped where that is not installed.
+- A program that asks for `REDIS_URL` has a Redis of its own.
 
 A program waits in no real time, and reaches nothing but loopback.
 """
@@ -33,6 +34,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 from opentelemetry import metrics
+from support import missing
 
 import kraken_fastkey
 import kraken_fastkey.otel
@@ -66,6 +68,8 @@ from kraken_fastkey import (
 )
 from kraken_fastkey._runtime import Runtime
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES
+
+sys.path.append(str(Path(__file__).parent / "stores"))
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -143,6 +147,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 BLOCKS = [block for page in RUN_PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
+YAML = [block for block in BLOCKS if block.language == "yaml"]
 PROGRAMS = [block for block in PYTHON if block.file_name is None and block.not_run is None]
 TUTORIAL = DOCS / "tutorial/trading-bot.md"
 PAGES_WITH_FILES = sorted(
@@ -219,7 +224,23 @@ def _own_folder_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     os.environ.update(saved)
 
 
-@pytest.mark.usefixtures("_no_waiting", "_own_folder")
+@pytest.fixture(name="_redis")
+def _redis_fixture(block: Block, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run a Redis server for a program that wants one."""
+    if "REDIS_URL" not in block.code:
+        yield
+        return
+    pytest.importorskip("redis", reason="its extra is not installed")
+    from redis_kit import redis_server  # noqa: PLC0415  # it imports the extra
+
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        if server is None:
+            missing("redis-server")
+        os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.port}/0"
+        yield
+
+
+@pytest.mark.usefixtures("_no_waiting", "_own_folder", "_redis")
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.place)
 def test_program_does_what_its_page_says(
     block: Block,
@@ -269,6 +290,15 @@ def test_files_of_a_page_pass_pytest(page: Path, tmp_path: Path) -> None:
     passed = re.findall(r"^\w+\.py::(\w+)\S* PASSED", done.stdout, re.MULTILINE)
     assert expected == set(passed)
     assert f" {len(passed)} passed in " in done.stdout
+
+
+@pytest.mark.parametrize("block", YAML, ids=lambda block: block.place)
+def test_yaml_can_be_read(block: Block) -> None:
+    """What a page shows of Kubernetes' files is YAML, with no field of the top twice."""
+    yaml = pytest.importorskip("yaml", reason="it reads the files")
+    fields = yaml.safe_load(block.code)
+    assert isinstance(fields, dict)
+    assert len(re.findall(r"^\w+:", block.code, re.MULTILINE)) == len(fields)
 
 
 def test_few_blocks_are_not_run() -> None:
