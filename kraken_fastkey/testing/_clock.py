@@ -195,25 +195,33 @@ class KrakenClock:
         sleeper = _Sleeper(self._now + seconds, next(self._numbers), presses, asyncio.current_task(), loop, future)
         heapq.heappush(self._sleepers, sleeper)
         if presses and not self._travelling and not self._is_moving:
-            self._mover = loop.create_task(self._move(-math.inf))
+            self._mover = loop.create_task(self._move(None))
         return future
+
+    @property
+    def _presses(self) -> bool:
+        """Whether a call waits, so that the clock is to move by itself."""
+        return any(sleeper.presses and not sleeper.is_gone for sleeper in self._sleepers)
 
     @property
     def _is_moving(self) -> bool:
         """Whether a call's waiting moves the clock at present."""
         return self._mover is not None and not self._mover.done() and not self._mover.get_loop().is_closed()
 
-    async def _move(self, target: float) -> None:
+    async def _move(self, target: float | None) -> None:
         """Wake who is due until then, one after the other, and who presses whenever that is.
 
         A travel and a call's waiting may move the clock together: each wakes who is next.
+
+        Args:
+            target: How far a travel goes; `None`: only as far as calls press.
         """
-        while True:
+        while target is not None or self._presses:
             await self._settle()
             self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper.is_gone]
             heapq.heapify(self._sleepers)
             due = self._sleepers[0].due if self._sleepers else math.inf
-            if due > target + _ROUNDING and not any(sleeper.presses for sleeper in self._sleepers):
+            if not self._presses and (target is None or due > target + _ROUNDING):
                 return
             self._now = max(self._now, due)
             self._wake(heapq.heappop(self._sleepers))
@@ -259,8 +267,7 @@ class KrakenClock:
         asleep = {sleeper.owner for sleeper in self._sleepers if not sleeper.is_gone}
         present = asyncio.current_task()
         self._awake = {task for task in self._awake if task is not present and task not in asleep and not task.done()}
-        presses = any(sleeper.presses and not sleeper.is_gone for sleeper in self._sleepers)
-        return not self._under_way and not self._open_requests() and (presses or not self._awake)
+        return not self._under_way and not self._open_requests() and (self._presses or not self._awake)
 
 
 def _finish(future: asyncio.Future[None]) -> None:
