@@ -25,6 +25,7 @@ from kraken_fastkey._observed import ObservedWork, observe_read
 from kraken_fastkey._retry import RetryPolicy, is_seconds
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import Unpicklable
+from kraken_fastkey._shield import shield
 from kraken_fastkey._tokens import TokenProvider
 from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
 
@@ -276,7 +277,8 @@ class FastKeyClient(Unpicklable):
         self._closed = True
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
-        await join(self._closing)
+        with shield():
+            await join(self._closing)
 
     async def __aenter__(self) -> Self:
         self._check_open()

@@ -22,6 +22,7 @@ from kraken_fastkey._leasing import LeaseBook, make_instance
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
 from kraken_fastkey._probing import MAX_PROBE, Probation, Prober, api_url_fault
 from kraken_fastkey._secret import Unpicklable
+from kraken_fastkey._shield import shield
 from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
 __all__ = ["KeyLease", "LeaseHealth", "LeaseState"]
@@ -272,7 +273,8 @@ class KeyLease(Unpicklable):
                 # Of the client's tasks: it is finished even if its caller is gone.
                 leaving = self._book.client._shared.background.start(self._leave(), self)  # noqa: SLF001
                 if not isinstance(error, GeneratorExit):
-                    await join(leaving)
+                    with shield():
+                        await join(leaving)
             raise
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
         return self
@@ -292,13 +294,14 @@ class KeyLease(Unpicklable):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         keeper, self._keeper = self._keeper, None
-        for task in (keeper, self._turn, *self._told):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-        async with self._changed:
-            self._changed.notify_all()
-        await self._leave()
+        with shield():
+            for task in (keeper, self._turn, *self._told):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait({task})
+            async with self._changed:
+                self._changed.notify_all()
+            await self._leave()
 
     async def _leave(self) -> None:
         self._key = None

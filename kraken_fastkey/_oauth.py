@@ -30,6 +30,7 @@ from kraken_fastkey._observed import observe_attempt
 from kraken_fastkey._retry import RetryPolicy
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import SecretStr, Unpicklable
+from kraken_fastkey._shield import shield
 from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
 from kraken_fastkey._wire import WireRequest
 from kraken_fastkey._wire.excerpt import mask_runs, masked_line
@@ -287,9 +288,10 @@ class OAuthClient(Unpicklable):
     async def aclose(self) -> None:
         """Wait up to 10 s for exchanges under way, and close the session if it is the client's own."""
         pending = [task for _, task in self._exchanges.values() if not task.done()]
-        if pending:
-            await asyncio.wait(pending, timeout=_DRAIN_SECONDS)
-        await self._transport.aclose()
+        with shield():
+            if pending:
+                await asyncio.wait(pending, timeout=_DRAIN_SECONDS)
+            await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self

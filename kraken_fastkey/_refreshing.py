@@ -45,6 +45,7 @@ from kraken_fastkey._grant import Grant, Rotation
 from kraken_fastkey._oauth import OAuthClient
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import Unpicklable
+from kraken_fastkey._shield import shield
 from kraken_fastkey._tokens import AccessToken
 from kraken_fastkey.stores import GrantStore
 
@@ -181,10 +182,11 @@ class RefreshingTokenProvider(Unpicklable):
 
     async def aclose(self) -> None:
         """Wait up to 10 s for a refresh under way, and try once more to save what could not be saved."""
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=_DRAIN_SECONDS)
-        if not self._saved:
-            await self._share(self._save_again())
+        with shield():
+            if self._task is not None:
+                await asyncio.wait({self._task}, timeout=_DRAIN_SECONDS)
+            if not self._saved:
+                await self._share(self._save_again())
         if not self._saved:
             self._emitter.emit(GrantLost)
 
