@@ -42,7 +42,8 @@ html_extra_path = ["_extra"]
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["diagrams.css", "site.css"]
-html_title = f"kraken-fastkey {release}"
+# Without the commit, for which a phone has no room.
+html_title = f"kraken-fastkey {release.partition('+')[0]}"
 myst_heading_anchors = 3
 
 # In a docstring, `name` is code, and a link if there is something to link to.

@@ -242,11 +242,14 @@ def test_search_finds_a_lease(address: str, browser: Any, look: Any) -> None:
     """Who searches for KeyLease is led to where it is told of."""
     look(DESKTOP)
     browser.get(f"{address}search.html?q=KeyLease")
-    links = wait.WebDriverWait(browser, SECONDS).until(
-        lambda driver: driver.find_elements("css selector", "#search-results li a")
-    )
-    found = {urlsplit(link.get_attribute("href")).path for link in links}
-    assert {"/reference/api/leases.html", "/how-to/leases.html"} <= found
+    expected = {"/reference/api/leases.html", "/how-to/leases.html"}
+
+    def has_them(driver: Any) -> bool:
+        # The results are shown one after the other.
+        links = driver.execute_script("return [...document.querySelectorAll('#search-results li a')].map(a => a.href)")
+        return expected <= {urlsplit(link).path for link in links}
+
+    wait.WebDriverWait(browser, SECONDS).until(has_them)
 
 
 def test_each_error_has_the_place_that_its_address_names(site: Path) -> None:

@@ -139,8 +139,9 @@ def _to_profile(name: str, fields: Mapping[str, Any], place: Path) -> Profile:
                 "client_secret_file to the path of a file",
             )
     _refuse_unknown(fields, tuple(_FIELDS), place, where)
-    values = {field: _FIELDS[field](value, place, f"{where}.{field}") for field, value in fields.items()}
-    return Profile(name=name, **{"grant_file": _grant_file(name)} | values)
+    values: dict[str, Any] = {"grant_file": _grant_file(name)}
+    values |= {field: _FIELDS[field](value, place, f"{where}.{field}") for field, value in fields.items()}
+    return Profile(name=name, **values)
 
 
 def _grant_file(name: str) -> Path:

@@ -62,7 +62,8 @@ def make_store(profile: Profile) -> GrantStore:
         CommandError: It needs an extra that is not installed.
         FastKeyError: Its encryption key is missing or wrong, or the user has no folder for it.
     """
-    stores = kraken_fastkey.stores
+    from kraken_fastkey import stores  # noqa: PLC0415  # only when there is something to store
+
     try:
         if profile.grant_store == "keyring":
             return stores.KeyringGrantStore(profile.name)

@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
+try:
+    import pytest_asyncio
+except ModuleNotFoundError:
+    pytest_asyncio = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from kraken_fastkey import FastKeyClient, Grant, OAuthClient, TokenProvider
     from kraken_fastkey.sandbox import Faults, KrakenSandbox
@@ -172,18 +177,16 @@ async def _closing_anyio(anyio_backend: object) -> AsyncIterator[AsyncExitStack]
         yield stack
 
 
-try:
-    import pytest_asyncio
-except ModuleNotFoundError:
-    pass
-else:
+if pytest_asyncio is not None:
     # The event loop of a fixture is chosen where it is defined, and must be the one of the test.
+    _asyncio_fixture = pytest_asyncio.fixture
+
     def _closing_fixture(loop_scope: Any) -> Any:
         async def close() -> AsyncIterator[AsyncExitStack]:
             async with AsyncExitStack() as stack:
                 yield stack
 
-        return pytest_asyncio.fixture(close, name=f"_kraken_closing_{loop_scope}", loop_scope=loop_scope)
+        return _asyncio_fixture(close, name=f"_kraken_closing_{loop_scope}", loop_scope=loop_scope)
 
     _closing_function = _closing_fixture("function")
     _closing_class = _closing_fixture("class")
