@@ -178,7 +178,9 @@ def test_interrupting_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "told"),
     [
         ([], "Usage: kraken-fastkey [OPTIONS] COMMAND [ARGS]..."),
-        (["lst"], "error: No such command 'lst'. Did you mean 'list'? (see kraken-fastkey --help)"),
+        (["lst"], "error: there is no command 'lst': list is meant (see kraken-fastkey --help)"),
+        (["xyz"], "error: there is no command 'xyz' (see kraken-fastkey --help)"),
+        (["--foo"], "error: No such option"),
         (["sandbox", "--port", "x"], "error: Invalid value for '--port': 'x' is not a valid integer"),
     ],
 )

@@ -53,7 +53,7 @@ FLOORS: list[set[str]] = [
     {"cli._curl"},
     {"cli._demo", "cli._sandbox", "cli._exits", "cli._times", "cli._values"},
     {"cli._config", "cli._output"},
-    {"cli._invocation", "cli._keys", "cli._scopes"},
+    {"cli._invocation", "cli._keys", "cli._progress", "cli._scopes"},
     {"cli._session", "cli._command", "cli._options"},
     {"cli._advice", "cli._deleting", "cli._dry_run", "cli._forgetting", "cli._handing"},
     {f"cli._{name}" for name in ("access", "create", "delete", "list", "rotate", "sweep", "update", "verify")},

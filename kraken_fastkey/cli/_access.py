@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 import webbrowser
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import click
@@ -95,7 +97,8 @@ async def _login(
         if not browser:
             return False
         output.say(f"Log in, in the browser; if none opens, at this address:\n\n{url}\n", whole=True)
-        return webbrowser.open(url)
+        with _no_output_of_others():
+            return webbrowser.open(url)
 
     async def ask(url: str) -> str:
         output.say(f"Open this address in a browser, and log in:\n\n{url}\n", whole=True)
@@ -111,6 +114,22 @@ async def _login(
             open_browser=open_browser,
             ask=ask,
         )
+
+
+@contextlib.contextmanager
+def _no_output_of_others() -> Iterator[None]:
+    """Let what is started here print to standard error: browsers tell what they do on the standard output."""
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of them is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 async def _read_line(question: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import sys
@@ -64,6 +65,16 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101  # for type checkers
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _PLACES and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, _PLACES, 1)
+            meant = f": {close[0]} is meant" if close else ""
+            raise click.UsageError(f"there is no command {name!r:.40}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         for title, section in _SECTIONS.items():
@@ -73,8 +84,6 @@ class _Commands(click.Group):
 
 commands: Final = _Commands(
     PROGRAM,
-    # Placeholders: what is close to a mistyped command is looked for among them.
-    commands={name: click.Command(name) for name in _PLACES},
     help="Fast API keys of Kraken Connect, from the command line.",
     epilog="Each command has a --help of its own.",
     params=[

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -58,6 +59,8 @@ class Output:
         self.as_json = as_json
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
+        self._doing = ""
+        self._status: Status | None = None
 
     def emit(self, document: Any, render: Callable[[], RenderableType]) -> None:
         """Print data.
@@ -129,8 +132,18 @@ class Output:
         if self.as_json or not self._err.is_terminal:
             yield
             return
-        with self._err.status(Text(text)):
-            yield
+        with self._err.status(Text(text)) as status:
+            self._doing, self._status = text, status
+            try:
+                yield
+            finally:
+                self._status = None
+
+    def progress(self, text: str) -> None:
+        """Say how what goes on stands; nothing, if it goes on as it should."""
+        if self._status is not None:
+            # The spinner is named again, so that it is drawn at once.
+            self._status.update(Text(f"{self._doing}: {text}" if text else self._doing), spinner="dots")
 
     def confirm(self, question: str) -> bool:
         """Ask a person at the terminal.

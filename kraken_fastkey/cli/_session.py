@@ -13,6 +13,7 @@ from kraken_fastkey.cli._config import Profile, default_config_path
 from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._output import shown
+from kraken_fastkey.cli._progress import follow
 
 if TYPE_CHECKING:
     from kraken_fastkey import FastKeyClient, KeyInfo, OAuthClient, TokenProvider
@@ -128,7 +129,10 @@ async def open_client(invocation: Invocation) -> AsyncIterator[FastKeyClient]:
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(invocation))
         client = kraken_fastkey.FastKeyClient(
-            tokens, base_url=base_url_of(invocation.profile), _runtime=invocation.runtime
+            tokens,
+            base_url=base_url_of(invocation.profile),
+            on_event=follow(invocation.output),
+            _runtime=invocation.runtime,
         )
         try:
             yield client

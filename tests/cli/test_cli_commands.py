@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import stat
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,44 @@ async def test_a_login_is_kept_refreshed_and_forgotten(cli: Cli) -> None:
     assert Exit.LOGIN == (await cli("list")).code
     ended = await cli("logout", "--json")
     assert (0, False) == (ended.code, json.loads(ended.out)["forgotten"])
+
+
+async def test_a_login_in_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The browser is opened, and comes back; what it prints is not taken for data."""
+    callbacks = tmp_path / "callbacks"
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f"""#!{sys.executable}
+import sys, time, urllib.request
+print("Opening in existing browser session.", flush=True)
+with open({str(tmp_path / "url")!r}, "w") as file:
+    file.write(sys.argv[1])
+while True:
+    try:
+        with open({str(callbacks)!r}) as file:
+            urllib.request.urlopen(file.read())
+            break
+    except FileNotFoundError:
+        time.sleep(0.01)
+""",
+        encoding="utf-8",
+    )
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kraken_fastkey", "login", "--read-only", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        while not (tmp_path / "url").exists() or not (url := (tmp_path / "url").read_text(encoding="utf-8")):
+            await asyncio.sleep(0.01)
+        (tmp_path / "new").write_text(cli.sandbox.approve(url), encoding="utf-8")
+        (tmp_path / "new").rename(callbacks)
+        out, err = await process.communicate()
+    assert 0 == process.returncode
+    assert "account.info:basic" in json.loads(out)["scopes"]
+    assert b"Opening in existing browser session." in err
 
 
 async def test_what_a_login_asks_for(cli: Cli) -> None:

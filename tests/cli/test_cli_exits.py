@@ -213,3 +213,20 @@ async def test_a_create_that_is_stopped_leaves_no_key(signum: signal.Signals, ex
     assert (exit_code, b"") == (process.returncode, out)
     assert b"Traceback" not in err
     assert () == cli.sandbox.keys()
+
+
+async def test_who_watches_is_told_why_it_takes_long(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal, what moves says that the client waits, or looks into a lost answer; elsewhere nothing moves."""
+    cli.set_token()
+    limited = Answer(429, {"error": ["EAPI:Rate limit exceeded"]}, headers={"Retry-After": "3"})
+    lost = (limited, Disconnect(commit=True))
+    cli.sandbox.faults.script("create_key", lost)
+    assert "" == (await cli("create", "a", "--read-only", "--show-secret")).err
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    cli.sandbox.faults.script("create_key", lost)
+    ended = await cli("create", "b", "--read-only", "--ccxt")
+    assert 0 == ended.code
+    assert "\x1b" not in ended.out
+    assert "Creating b: RateLimitedError, trying again in 3 s" in ended.err
+    assert "Creating b: its answer was lost, finding out what became of it" in ended.err
+    assert "\x1b" not in (await cli("list", "--json")).err

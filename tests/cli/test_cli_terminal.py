@@ -1,0 +1,99 @@
+"""At a terminal, as far as a test can have one: questions, answers, and Ctrl-C at a question."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+from cli_kit import Cli, cli_fixture
+
+FIXTURES = (cli_fixture,)
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no such terminals")
+
+
+@attrs.define
+class Session:
+    """A command whose standard input and standard error are a terminal."""
+
+    process: asyncio.subprocess.Process
+    _master: int
+    seen: str = ""
+
+    async def until(self, text: str) -> str:
+        """Wait until something is shown, and return all that was."""
+        while text not in self.seen:
+            self.seen += (await asyncio.to_thread(os.read, self._master, 4096)).decode()
+        return self.seen
+
+    def type(self, text: str) -> None:
+        """Type something."""
+        os.write(self._master, text.encode())
+
+    async def end(self) -> tuple[int, bytes]:
+        """Wait for the end, and return the exit code and the standard output."""
+        out, _ = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, out
+
+
+@asynccontextmanager
+async def _session(*arguments: str) -> AsyncIterator[Session]:
+    master, slave = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kraken_fastkey", *arguments),
+        stdin=slave,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "TERM": "dumb"},
+    )
+    try:
+        async with asyncio.timeout(60):
+            yield Session(process, master)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+        os.close(slave)
+        os.close(master)
+
+
+async def test_an_address_is_pasted(cli: Cli) -> None:
+    """The question is on the terminal; the standard output has the data alone."""
+    async with _session("login", "--no-browser", "--json") as session:
+        shown = await session.until("finds nobody there): ")
+        (url,) = re.findall(r"http://[^\s\\]+authorize[^\s\\]+", shown)
+        session.type(cli.sandbox.approve(url) + "\n")
+        code, out = await session.end()
+    assert (0, "sandbox") == (code, json.loads(out)["profile"])
+
+
+@pytest.mark.parametrize("command", ["login --no-browser", "delete a"])
+async def test_ctrl_c_at_a_question(command: str, cli: Cli) -> None:
+    """It ends at once, without waiting for a line, and without a traceback."""
+    cli.set_token()
+    async with _session(*command.split()) as session:
+        await session.until("finds nobody there): " if "login" in command else "[y/N] ")
+        session.process.send_signal(signal.SIGINT)
+        assert (130, b"") == await session.end()
+        assert "Traceback" not in await session.until("interrupted\r\n")
+
+
+async def test_yes_is_typed(cli: Cli) -> None:
+    """A key is deleted once somebody has said so."""
+    cli.set_token()
+    await cli("create", "a", "--show-secret")
+    async with _session("delete", "a") as session:
+        await session.until("Delete the key 'a' for good? [y/N] ")
+        assert 1 == len(cli.sandbox.keys())
+        session.type("yes\n")
+        assert (0, b"deleted a\n") == await session.end()
+    assert () == cli.sandbox.keys()
