@@ -34,7 +34,7 @@ class _Loop(virtual_time.VirtualTimeLoop):
 
     def __init__(self) -> None:
         # ccxt's throttle polls each millisecond.
-        super().__init__(quiet=lambda seconds: 0.001 if seconds < 0.1 else 0.1 if seconds < 4 else 1.0)
+        super().__init__(quiet=lambda seconds: 0 if seconds < 0.1 else 0.05 if seconds < 4 else 1.0)
 
     def wall_clock(self) -> float:
         """Return the time in Unix seconds."""
