@@ -41,9 +41,9 @@ from kraken_fastkey._version import __version__
 
 try:
     from opentelemetry import context as otel_context, metrics, trace
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "kraken_fastkey.otel needs OpenTelemetry's API: pip install 'kraken-fastkey[otel]'", name=error.name
+        "kraken_fastkey.otel needs OpenTelemetry's API: pip install 'kraken-fastkey[otel]'", name=_missing.name
     ) from None
 
 __all__ = ["OpenTelemetryObserver"]

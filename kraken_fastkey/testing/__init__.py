@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GrantStoreConformance", "KeyStoreConformance", "KrakenClock", "MakeGrantStore", "MakeKeyStore"]
 
-pytest_plugins = ["kraken_fastkey.testing._plugin"]
+pytest_plugins: list[str] = ["kraken_fastkey.testing._plugin"]
 
 if not TYPE_CHECKING:  # type checkers have the names from above, and know that there are no others
     _HOMES = {
