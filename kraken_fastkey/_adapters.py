@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -19,7 +18,6 @@ from kraken_fastkey._models import FastApiKey
 
 __all__ = ["attach_ccxt", "attach_kraken_sdk", "following"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _BACKOFF: Final = (1.0, 60.0)  # of a key that could not be put where it belongs, in seconds
 _WS_TOKEN: Final = "authenticated"  # noqa: S105  # the name under which ccxt keeps one
 _WS_TOKEN_ASKED: Final = "authenticateFlight"  # noqa: S105  # likewise, while it asks for one
@@ -140,7 +138,7 @@ async def _put_for_sure(lease: KeyLease, put: Put, key: FastApiKey) -> FastApiKe
         try:
             await put(key)
         except Exception as error:  # noqa: BLE001  # whatever it is, the old key is about to be deleted
-            _LOGGER.warning("lease: the new key %r could not be put in place: %s", key.api_key_name, _told(error))
+            lease._tell_not_placed(key, _told(error))  # noqa: SLF001  # of our own class
         else:
             return key
         await asyncio.sleep(wait)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -16,7 +15,25 @@ import attrs
 
 from kraken_fastkey._background import join
 from kraken_fastkey._client import FastKeyClient
+from kraken_fastkey._emitter import Emitter, hook_fault, next_id
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, LeaseExpiredError, StoreError
+from kraken_fastkey._events import (
+    EventHook,
+    LeaseEntered,
+    LeaseExpired,
+    LeaseFailing,
+    LeaseKeyGone,
+    LeaseKeyHandedOver,
+    LeaseKeyNotPlaced,
+    LeaseKeyRefused,
+    LeaseKeyTaken,
+    LeaseLeft,
+    LeaseListenerFailed,
+    LeaseNotCleared,
+    LeaseRecovered,
+    LeaseRotationEnded,
+    LeaseRotationStarted,
+)
 from kraken_fastkey._lease_record import LeaseRecord
 from kraken_fastkey._leasing import LeaseBook, make_instance
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
@@ -27,7 +44,6 @@ from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
 __all__ = ["KeyLease", "LeaseHealth", "LeaseState"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.]{1,12}", re.ASCII)  # a name has room for its owner and for chance, too
 _MIN_LIFE: Final = timedelta(minutes=1)
 _MOST_OF_LIFE: Final = 0.9
@@ -116,6 +132,8 @@ class KeyLease(Unpicklable):
             little.
         api_url: The trading API's address, for that; https, or plain http to loopback. Left out, the host of the
             client's `base_url`.
+        on_event: Called with each event of this lease, see `EventHook`. Left out, it is the hook of *client*, which
+            also tells of the calls themselves.
 
     Raises:
         InvalidRequestError: An argument is wrong.
@@ -137,12 +155,16 @@ class KeyLease(Unpicklable):
         two_phase: bool = False,
         probe: bool = True,
         api_url: str | None = None,
+        on_event: EventHook | None = None,
     ) -> None:
-        faults = _other_faults(client, template, store, prefix, on_exit, on_change, api_url)
+        faults = _other_faults(client, template, store, prefix, on_exit, on_change, api_url, on_event)
         faults |= _time_faults(lifetime, renew_before, grace, check_every)
         if faults:
             raise InvalidRequestError({f"lease.{field}": fault for field, fault in faults.items()})
-        self._runtime = client._shared.engine.runtime  # noqa: SLF001  # one clock for both
+        engine = client._shared.engine  # noqa: SLF001  # one clock for both
+        self._runtime = engine.runtime
+        self._emitter = Emitter(engine.emitter.hook if on_event is None else on_event, self._runtime)
+        self._id = next_id()
         self._renew_before = lifetime / 3 if renew_before is None else renew_before
         self._deletes = on_exit == "delete"
         self._on_change = on_change
@@ -160,10 +182,19 @@ class KeyLease(Unpicklable):
             two_phase=two_phase,
             instance=make_instance(),
             presence=3 * beat,
+            emitter=self._emitter,
+            lease_id=self._id,
         )
         expected = attrs.evolve(template, api_key_name=GeneratedName(prefix), valid_until=lifetime)
-        prober = Prober(client=client, api_url=api_url, runtime=self._runtime, expected=expected) if probe else None
-        self._probation = Probation(prober, self._runtime)
+        prober = Prober(
+            client=client,
+            api_url=api_url,
+            runtime=self._runtime,
+            expected=expected,
+            emitter=self._emitter,
+            lease_id=self._id,
+        )
+        self._probation = Probation(prober if probe else None, self._runtime)
         self._key: FastApiKey | None = None
         self._lost: str | None = None
         self._due: str | None = None
@@ -171,6 +202,7 @@ class KeyLease(Unpicklable):
         self._tidy_at: datetime | None = None
         self._renewals = 0
         self._failures = 0
+        self._has_expired = False
         self._error: FastKeyError | None = None
         self._checked_at: datetime | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -252,6 +284,8 @@ class KeyLease(Unpicklable):
         if self._key is not None and old is not None and self._key.api_key_name == old.api_key_name:
             self._due = old.api_key_name
             if rejected is not None:
+                if self._lost != old.api_key_name:
+                    self._emitter.emit(LeaseKeyRefused, lease_id=self._id, api_key_name=old.api_key_name)
                 self._lost = old.api_key_name
             if self._turn is not None:
                 await self._share_turn()  # it may have begun as a look, when the key was good
@@ -264,6 +298,7 @@ class KeyLease(Unpicklable):
             raise InvalidRequestError({"lease": "is entered already: make one lease for each `async with`"})
         self._key = self._lost = self._due = self._error = self._checked_at = None
         self._renewals = self._failures = 0
+        self._has_expired = False
         self._probation.reset()
         self._book.has_made = False
         try:
@@ -308,9 +343,11 @@ class KeyLease(Unpicklable):
         try:
             await self._book.leave(delete=self._deletes)
         except Exception as error:  # noqa: BLE001  # it must not take the place of what the bot raised
-            _LOGGER.warning("lease: the key could not be deleted on exit: %s", type(error).__name__)
+            self._emitter.emit(LeaseNotCleared, lease_id=self._id, error_type=type(error).__name__)
+        self._emitter.emit(LeaseLeft, lease_id=self._id)
 
     async def _keep(self) -> None:
+        self._emitter.emit(LeaseEntered, lease_id=self._id)
         while True:
             self._wake.clear()
             sleep = asyncio.ensure_future(self._runtime.rest(self._seconds_to_next()))
@@ -357,13 +394,57 @@ class KeyLease(Unpicklable):
             name = type(error).__name__
             self._failures += 1
             self._error = error if isinstance(error, FastKeyError) else StoreError(f"the store raised {name}")
-            _LOGGER.warning("lease: no new key yet: %s; the present one is %s", name, self.health.state)
+            self._tell_failing(name)
         else:
+            if self._failures:
+                self._emitter.emit(LeaseRecovered, lease_id=self._id, failures=self._failures)
             self._failures = 0
+            self._has_expired = False
             self._error = None
+
+    def _tell_failing(self, error_type: str) -> None:
+        state, emit = self.health.state, self._emitter.emit
+        emit(LeaseFailing, lease_id=self._id, error_type=error_type, failures=self._failures, state=state)
+        if state == "expired" and not self._has_expired:
+            self._has_expired = True
+            name = None if self._key is None else self._key.api_key_name
+            emit(LeaseExpired, lease_id=self._id, api_key_name=name)
 
     async def _take(self, *, alive: Callable[[FastApiKey], bool] | None = None) -> None:
         """Take the stored key, or a new one."""
+        emit, clock = self._emitter.emit, self._runtime.monotonic
+        rotation_id, reason, began = next_id(), "entry" if alive is not None else self._reason(), clock()
+        emit(LeaseRotationStarted, lease_id=self._id, rotation_id=rotation_id, reason=reason)
+        name: str | None = None
+        result: Literal["made", "taken", "failed"] = "failed"
+        error_type: str | None = None
+        try:
+            key, is_new = await self._take_key(alive)
+            name, result = key.api_key_name, "made" if is_new else "taken"
+        except BaseException as error:
+            error_type = type(error).__name__
+            raise
+        finally:
+            emit(
+                LeaseRotationEnded,
+                lease_id=self._id,
+                rotation_id=rotation_id,
+                reason=reason,
+                seconds=clock() - began,
+                result=result,
+                api_key_name=name,
+                error_type=error_type,
+            )
+
+    def _reason(self) -> str:
+        """Why another key is looked for."""
+        if self._key is None or self._key.api_key_name == self._lost:
+            return "lost"
+        if self._key.api_key_name == self._due:
+            return "asked"
+        return "replaced" if self._lasts(self._key, self._renew_before) else "due"
+
+    async def _take_key(self, alive: Callable[[FastApiKey], bool] | None) -> tuple[FastApiKey, bool]:
         record, key, is_new = await self._book.take(self._is_fresh, alive=alive)
         self._renewals += is_new
         before = self._key
@@ -375,14 +456,24 @@ class KeyLease(Unpicklable):
         elif before is None or key.api_key_name != before.api_key_name:
             self._probation.reset()
         if before is None or key.api_key_name != before.api_key_name:
+            if not is_new:
+                self._emitter.emit(LeaseKeyTaken, lease_id=self._id, api_key_name=key.api_key_name)
             async with self._changed:
                 self._key = key
                 self._changed.notify_all()
+            self._emitter.emit(
+                LeaseKeyHandedOver,
+                lease_id=self._id,
+                api_key_name=key.api_key_name,
+                old_api_key_name=None if before is None else before.api_key_name,
+                expires_at=None if key.valid_until is None else key.valid_until.timestamp(),
+            )
             if before is not None and self._on_change is not None:
                 # Apart, since it may take its time, and may ask for another key.
                 task = asyncio.get_running_loop().create_task(self._tell(key, self._on_change))
                 self._told.add(task)
                 task.add_done_callback(self._told.discard)
+        return key, is_new
 
     async def _tidy(self) -> bool:
         """Delete old keys that are due, and return whether the present one is still there, and the store's."""
@@ -395,7 +486,7 @@ class KeyLease(Unpicklable):
         if stored is None or stored.api_key_name != key.api_key_name:
             return False  # another lease of the store has renewed it
         if is_there is False:
-            _LOGGER.warning("lease: the key %r is gone: its user has deleted it", key.api_key_name)
+            self._emitter.emit(LeaseKeyGone, lease_id=self._id, api_key_name=key.api_key_name)
             self._lost = key.api_key_name
         elif is_there:
             self._checked_at = self._book.now()
@@ -442,7 +533,11 @@ class KeyLease(Unpicklable):
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # noqa: BLE001  # a listener's fault is no reason to lose the key
-            _LOGGER.error("lease: on_change raised %s", type(error).__name__)  # noqa: TRY400  # it might quote the key
+            # By its type alone: it might quote the key.
+            self._emitter.emit(LeaseListenerFailed, lease_id=self._id, error_type=type(error).__name__)
+
+    def _tell_not_placed(self, key: FastApiKey, fault: str) -> None:
+        self._emitter.emit(LeaseKeyNotPlaced, lease_id=self._id, api_key_name=key.api_key_name, fault=fault)
 
     def _expired(self) -> LeaseExpiredError:
         health = self.health
@@ -474,6 +569,7 @@ def _other_faults(
     on_exit: object,
     on_change: object,
     api_url: object,
+    on_event: object,
 ) -> dict[str, str]:
     faults = {}
     if not isinstance(client, FastKeyClient):
@@ -491,4 +587,7 @@ def _other_faults(
     fault = api_url_fault(api_url)
     if fault is not None:
         faults["api_url"] = fault
+    fault = hook_fault(on_event)
+    if fault is not None:
+        faults["on_event"] = fault
     return faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import secrets
@@ -14,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from kraken_fastkey._client import FastKeyClient
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
     ApiError,
     FastKeyError,
@@ -21,6 +21,13 @@ from kraken_fastkey._errors import (
     PermissionDeniedError,
     StaleRecordError,
     StoreError,
+)
+from kraken_fastkey._events import (
+    LeaseKeyDeleted,
+    LeaseKeyMade,
+    LeaseKeyNotDeleted,
+    LeaseKeyTakenUnseen,
+    LeaseSwept,
 )
 from kraken_fastkey._evidence import is_as_asked
 from kraken_fastkey._frozendict import FrozenDict
@@ -32,7 +39,6 @@ from kraken_fastkey.stores import KeyStore
 
 __all__ = ["LeaseBook", "make_instance"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _SETTLED: Final = timedelta(minutes=2)  # a new key may not show in the list before
 _MAX_CONFLICTS: Final = 5
 _FIRST_LIFE: Final = timedelta(minutes=10)
@@ -58,6 +64,8 @@ class LeaseBook:
         two_phase: Whether a key gets its life only when it is stored.
         instance: Who keeps the book: one of those that share the store.
         presence: How long this instance counts as there, from when it was last seen.
+        emitter: What tells.
+        lease_id: The lease's number in what is told.
         given_up: The names of keys that could not be stored for sure, and were deleted.
         pending: A key that is stored, and could not be given its life yet.
         has_made: Whether a key was made and stored since this was last set to false.
@@ -73,6 +81,8 @@ class LeaseBook:
     two_phase: bool
     instance: str
     presence: timedelta
+    emitter: Emitter
+    lease_id: int
     given_up: set[str] = attrs.field(factory=set)
     pending: FastApiKey | None = None
     has_made: bool = False
@@ -105,7 +115,12 @@ class LeaseBook:
                 if record.current is None or not (alive or usable)(record.current):
                     raise
                 # Kraken is down, and the key is good as far as anybody knows.
-                _LOGGER.warning("lease: the stored key is taken unseen: %s", type(error).__name__)
+                self.emitter.emit(
+                    LeaseKeyTakenUnseen,
+                    lease_id=self.lease_id,
+                    api_key_name=record.current.api_key_name,
+                    error_type=type(error).__name__,
+                )
                 return record, record.current, False
             current = record.current
             if (
@@ -186,6 +201,8 @@ class LeaseBook:
             return record
         # Saved first: whoever is making one of them with a lock that it has lost cannot store it any more.
         record = await self.store.save(record)
+        for name in sorted(strays):
+            self.emitter.emit(LeaseSwept, lease_id=self.lease_id, api_key_name=name)
         left = await self._delete(strays | due)
         return await self._save(record, retired=_without(record.retired, due - left))
 
@@ -215,6 +232,7 @@ class LeaseBook:
                 self.given_up.discard(key.api_key_name)
                 saved = stored
             self.has_made = True
+            self.emitter.emit(LeaseKeyMade, lease_id=self.lease_id, api_key_name=key.api_key_name)
 
         def ended(key: FastApiKey) -> FastApiKey:
             # Asked for, and so there, even if the answer does not tell it.
@@ -291,10 +309,11 @@ class LeaseBook:
             except KeyNotFoundError:
                 continue  # its user has deleted it
             except ApiError as error:
-                _LOGGER.warning("lease: the key %r could not be deleted yet: %s", name, type(error).__name__)
+                kind = type(error).__name__
+                self.emitter.emit(LeaseKeyNotDeleted, lease_id=self.lease_id, api_key_name=name, error_type=kind)
                 left.add(name)
             else:
-                _LOGGER.info("lease: deleted the key %r", name)
+                self.emitter.emit(LeaseKeyDeleted, lease_id=self.lease_id, api_key_name=name)
         return left
 
 

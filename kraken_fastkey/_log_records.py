@@ -62,6 +62,52 @@ RECORDS: Final[Mapping[object, tuple[int, str]]] = {
     _events.GrantNotSaved: (logging.ERROR, "the grant of generation %(generation)d is not saved yet: %(error_type)s"),
     _events.GrantLost: (logging.ERROR, "the grant could not be saved: the user will have to log in again"),
     _events.GrantAging: (logging.WARNING, "the grant dies of age in %(days).1f days, unless it is refreshed"),
+    _events.LeaseKeyTaken: (logging.INFO, "lease: took the key %(api_key_name)r from the store"),
+    _events.LeaseKeyTakenUnseen: (logging.WARNING, "lease: the stored key is taken unseen: %(error_type)s"),
+    _events.LeaseKeyMade: (logging.INFO, "lease: made the key %(api_key_name)r"),
+    _events.LeaseKeyNotProbed: (
+        logging.WARNING,
+        "lease: the new key %(api_key_name)r could not be probed: %(error_type)s",
+    ),
+    _events.LeaseKeyUnknown: (
+        logging.WARNING,
+        "lease: Kraken's trading side does not know the new key %(api_key_name)r yet",
+    ),
+    _events.LeaseKeyDiffers: (
+        logging.WARNING,
+        "lease: the new key %(api_key_name)r is not what was asked for: %(differences)s",
+    ),
+    _events.LeaseKeyLockedOut: (
+        logging.WARNING,
+        "lease: Kraken has locked the new key %(api_key_name)r, or this address, out",
+    ),
+    _events.LeaseKeyNotPlaced: (
+        logging.WARNING,
+        "lease: the new key %(api_key_name)r could not be put in place: %(fault)s",
+    ),
+    _events.LeaseListenerFailed: (logging.ERROR, "lease: on_change raised %(error_type)s"),
+    _events.LeaseKeyGone: (
+        logging.WARNING,
+        "lease: the key %(api_key_name)r is gone: its user has deleted it",
+    ),
+    _events.LeaseKeyRefused: (logging.INFO, "lease: the key %(api_key_name)r was refused"),
+    _events.LeaseSwept: (logging.WARNING, "lease: a crash has left the key %(api_key_name)r: it is deleted"),
+    _events.LeaseKeyDeleted: (logging.INFO, "lease: deleted the key %(api_key_name)r"),
+    _events.LeaseKeyNotDeleted: (
+        logging.WARNING,
+        "lease: the key %(api_key_name)r could not be deleted yet: %(error_type)s",
+    ),
+    _events.LeaseFailing: (
+        logging.WARNING,
+        "lease: no new key yet: %(error_type)s; the present one is %(state)s",
+    ),
+    _events.LeaseExpired: (logging.ERROR, "lease: there is no good key any more: %(api_key_name)r was the last"),
+    _events.LeaseRecovered: (logging.INFO, "lease: all is well again, after %(failures)d failures"),
+    _events.LeaseNotCleared: (logging.WARNING, "lease: the key could not be deleted on exit: %(error_type)s"),
+    _events.VerificationRetried: (
+        logging.INFO,
+        "%(operation)s: Kraken does not know the key in try %(attempt)d; the next in %(wait_seconds)g s",
+    ),
     _events.TokenLifeAssumed: (
         logging.WARNING,
         "%(operation)s: the answer tells no life of the access token: 4 h are assumed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from kraken_fastkey._client import FastKeyClient
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
     ApiError,
     FastKeyError,
@@ -18,6 +18,7 @@ from kraken_fastkey._errors import (
     NonceAheadError,
     TemporaryLockoutError,
 )
+from kraken_fastkey._events import LeaseKeyDiffers, LeaseKeyLockedOut, LeaseKeyNotProbed, LeaseKeyUnknown
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey
 from kraken_fastkey._nonces import MemoryNonceSource
 from kraken_fastkey._runtime import Runtime
@@ -27,7 +28,6 @@ from kraken_fastkey._wire.private import has_code
 
 __all__ = ["MAX_PROBE", "Probation", "ProbeResult", "Prober", "api_url_fault"]
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
 _TIMEOUT: Final = 5.0
 _TRIES: Final = 3
 _YOUNG: Final = 120.0  # a key that is refused sooner may not be known yet
@@ -61,15 +61,19 @@ class Prober:
         api_url: The trading API's address; `None` for the host of the client's own.
         runtime: Time and sleep.
         expected: What the keys were asked to be like.
+        emitter: What tells.
+        lease_id: The lease's number in what is told.
     """
 
     client: FastKeyClient
     api_url: str | None
     runtime: Runtime
     expected: CreateKeyRequest
+    emitter: Emitter
+    lease_id: int
 
     async def probe(self, key: FastApiKey, *, tries: int = _TRIES) -> ProbeResult:
-        """Ask whether the key is known. A failure is logged, and tells nothing.
+        """Ask whether the key is known. A failure is told of, and proves nothing.
 
         Args:
             key: The key.
@@ -80,6 +84,7 @@ class Prober:
         """
         # Seconds: the least of all units, so that whoever counts another one is not left behind.
         nonces = MemoryNonceSource("s", _runtime=self.runtime)
+        emit, lease_id, name = self.emitter.emit, self.lease_id, key.api_key_name
         shared = self.client._shared  # noqa: SLF001
         try:
             found = await verify_key(
@@ -90,6 +95,7 @@ class Prober:
                 nonces=nonces,
                 timeout=_TIMEOUT,
                 _tries=tries,
+                _emitter=self.emitter,
                 _runtime=self.runtime,
             )
         except TemporaryLockoutError:
@@ -97,14 +103,12 @@ class Prober:
         except FastKeyError as error:
             known = _is_of_a_known_key(error)
             if not known:
-                _LOGGER.warning("lease: the new key %r could not be probed: %s", key.api_key_name, type(error).__name__)
+                emit(LeaseKeyNotProbed, lease_id=lease_id, api_key_name=name, error_type=type(error).__name__)
             return ProbeResult(known=known)
         if found.differences:
-            _LOGGER.warning(
-                "lease: the new key %r is not what was asked for: %s", key.api_key_name, "; ".join(found.differences)
-            )
+            emit(LeaseKeyDiffers, lease_id=lease_id, api_key_name=name, differences=found.differences)
         if found.verified is None:
-            _LOGGER.warning("lease: Kraken's trading side does not know the new key %r yet", key.api_key_name)
+            emit(LeaseKeyUnknown, lease_id=lease_id, api_key_name=name)
         return ProbeResult(known=found.verified is not None, verified=found.verified)
 
 
@@ -146,7 +150,7 @@ class Probation:
         try:
             await self._probe(self._prober, key)
         except TemporaryLockoutError:
-            _LOGGER.warning("lease: Kraken has locked the new key %r, or this address, out", key.api_key_name)
+            self._prober.emitter.emit(LeaseKeyLockedOut, lease_id=self._prober.lease_id, api_key_name=key.api_key_name)
 
     async def refuse(self, key: FastApiKey) -> bool:
         """Return whether a key that somebody was refused with is to be replaced.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
     ApiError,
     AuthenticationError,
@@ -17,8 +17,10 @@ from kraken_fastkey._errors import (
     InvalidRequestError,
     TemporaryLockoutError,
 )
+from kraken_fastkey._events import KrakenWarned, VerificationRetried
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName, KeyInfo, Permissions
 from kraken_fastkey._nonces import MemoryNonceSource, NonceSource, find_ahead
+from kraken_fastkey._observed import observe_attempt
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._signing import KeySigner
@@ -34,7 +36,7 @@ __all__ = ["DEFAULT_API_URL", "KeyVerification", "verify_key"]
 
 DEFAULT_API_URL: Final = "https://api.kraken.com"
 
-_LOGGER: Final = logging.getLogger("kraken_fastkey")
+_EMITTER: Final = Emitter()
 _DEFAULT_TIMEOUTS: Final = Timeouts()
 _MAX_TRIES: Final = 3
 _SECONDS_BETWEEN: Final = 5.0
@@ -75,6 +77,7 @@ async def verify_key(
     nonces: NonceSource | None = None,
     timeout: Timeouts | float = _DEFAULT_TIMEOUTS,  # noqa: ASYNC109
     _tries: int = _MAX_TRIES,
+    _emitter: Emitter = _EMITTER,
     _runtime: Runtime = SYSTEM,
 ) -> KeyVerification:
     """Ask Kraken, with the key itself, what the key is, and compare that with what it should be.
@@ -133,7 +136,8 @@ async def verify_key(
         raise InvalidRequestError(faults, operation="verify_key")
     transport = AiohttpTransport(base_url, session, timeouts)
     try:
-        return await _Verification(key, signer, transport, base_url, listed, _runtime).run(expected, _tries)
+        verification = _Verification(key, signer, transport, base_url, listed, _emitter, _runtime)
+        return await verification.run(expected, _tries)
     finally:
         await transport.aclose()
 
@@ -148,12 +152,14 @@ class _Verification:
         transport: AiohttpTransport,
         base_url: str,
         listed: KeyInfo | None,
+        emitter: Emitter,
         runtime: Runtime,
     ) -> None:
         self._key = key
         self._signer = signer
         self._transport = transport
         self._listed = listed
+        self._emitter = emitter
         self._runtime = runtime
         self._place = (base_url.rstrip("/"), key.api_key)
 
@@ -163,13 +169,14 @@ class _Verification:
             answer = await self._ask(tried)
             if isinstance(answer, Success):
                 if answer.warnings:
-                    _LOGGER.warning("verify_key: Kraken warns: %s", ", ".join(answer.warnings))
+                    self._emitter.emit(KrakenWarned, operation="verify_key", codes=answer.warnings)
                 found = _differences(answer.value, self._key, expected, self._runtime.time())
                 return KeyVerification(verified=not found, differences=found, info=answer.value.info, tries=tried)
             if not isinstance(answer, AuthenticationError) or not has_code(answer, _UNKNOWN_KEY):
                 raise answer
             if tried < tries:
-                _LOGGER.info("verify_key: Kraken does not know the key in try %d; the next in 5 s", tried)
+                wait = _SECONDS_BETWEEN
+                self._emitter.emit(VerificationRetried, operation="verify_key", attempt=tried, wait_seconds=wait)
                 await self._runtime.sleep(_SECONDS_BETWEEN)
         return KeyVerification(verified=None, tries=tries)
 
@@ -188,9 +195,18 @@ class _Verification:
             secret_headers = {
                 name: SecretStr(value) for name, value in signed.headers.items() if name != "Content-Type"
             }
-            with self._runtime.working():
-                response = await self._transport.send(call.request, secret_headers, None)
-            answer = read_private(call, response, self._runtime.time())
+            url = self._place[0] + call.request.path
+            with observe_attempt(self._emitter, self._runtime, "verify_key", tried, call.request.method, url) as report:
+                try:
+                    with self._runtime.working():
+                        response = await self._transport.send(call.request, secret_headers, None)
+                except BaseException as error:
+                    report.fail(error, error.outcome if isinstance(error, FastKeyError) else "unknown")
+                    raise
+                report.status, report.version = response.status, response.version
+                answer = read_private(call, response, self._runtime.time())
+                if isinstance(answer, FastKeyError):
+                    report.fail(answer, answer.outcome)
             is_locked_out = isinstance(answer, TemporaryLockoutError)
             if isinstance(answer, ApiError) and has_code(answer, _UNKNOWN_NONCE):
                 answer = self._explained(answer, signed.nonce)

@@ -14,8 +14,9 @@ of metrics have few values: no key's name is among them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +28,13 @@ from kraken_fastkey._events import (
     CallEnded,
     CallStarted,
     Event,
+    LeaseEntered,
+    LeaseFailing,
+    LeaseKeyHandedOver,
+    LeaseLeft,
+    LeaseRotationEnded,
+    LeaseRotationStarted,
+    LeaseSwept,
     LockoutStarted,
     OrphanDeleted,
     OrphanSuspected,
@@ -116,8 +124,25 @@ class OpenTelemetryObserver:
         self._lockouts = meter.create_counter(
             "kraken_fastkey.lockouts", "{lockout}", "Lockouts by Kraken of an account or address."
         )
+        self._rotations = meter.create_counter(
+            "kraken_fastkey.lease.rotations", "{rotation}", "Keys that leases have made, or taken from their stores."
+        )
+        self._swept = meter.create_counter(
+            "kraken_fastkey.lease.swept", "{key}", "Keys that crashes had left, and that leases have deleted."
+        )
+        self._failures = meter.create_counter(
+            "kraken_fastkey.lease.failures", "{failure}", "Renewals and looks of leases that failed."
+        )
+        self._ends: dict[int, float] = {}
+        meter.create_observable_gauge(
+            "kraken_fastkey.lease.time_to_expiry",
+            [partial(_observe_first, self._ends)],  # of no more than it needs: the meter holds it for ever
+            "s",
+            "How long until the first of the leases' keys expires; less than 0 if it has.",
+        )
         self._calls: dict[int, _Open] = {}
         self._refreshing: dict[int, _Open] = {}
+        self._rotating: dict[int, _Open] = {}
         self._attempts: dict[int, trace.Span] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             CallStarted: self._start_call,
@@ -133,6 +158,13 @@ class OpenTelemetryObserver:
             RefreshEnded: self._end_refresh,
             RefreshAdopted: self._end_refresh,
             RefreshFailed: self._fail_refresh,
+            LeaseEntered: self._enter_lease,
+            LeaseRotationStarted: self._start_rotation,
+            LeaseRotationEnded: self._end_rotation,
+            LeaseKeyHandedOver: self._note_end,
+            LeaseLeft: self._leave_lease,
+            LeaseSwept: lambda event: self._tell(event, self._swept, {}),
+            LeaseFailing: self._count_failure,
         }
 
     def __call__(self, event: Event) -> None:
@@ -215,6 +247,34 @@ class OpenTelemetryObserver:
             opened.span.set_attributes(few | more)
             _close(opened, kind)
 
+    def _enter_lease(self, _: LeaseEntered) -> None:
+        # In the lease's own task, which lives on when the span that it was entered in has ended.
+        otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+
+    def _start_rotation(self, event: LeaseRotationStarted) -> None:
+        self._rotating[event.rotation_id] = self._open(
+            "kraken_fastkey.lease.rotation", _ours(event, "lease_id", "reason")
+        )
+
+    def _end_rotation(self, event: LeaseRotationEnded) -> None:
+        self._rotations.add(1, _ours(event, "reason", "result") | _error_type(event.error_type))
+        opened = self._rotating.pop(event.rotation_id, None)
+        if opened is not None:
+            opened.span.set_attributes(_ours(event, "api_key_name", "result"))
+            _close(opened, event.error_type)
+
+    def _note_end(self, event: LeaseKeyHandedOver) -> None:
+        self._ends.pop(event.lease_id, None)
+        if event.expires_at is not None:
+            self._ends[event.lease_id] = event.expires_at
+        self._add_to_call(event)
+
+    def _leave_lease(self, event: LeaseLeft) -> None:
+        self._ends.pop(event.lease_id, None)
+
+    def _count_failure(self, event: LeaseFailing) -> None:
+        self._tell(event, self._failures, _ours(event, "state") | _error_type(event.error_type))
+
     def _open(self, name: str, attributes: Attributes) -> _Open:
         """Start a span, and make it its task's present one, so that what follows is its child."""
         span = self._tracer.start_span(name, attributes=attributes)
@@ -225,11 +285,20 @@ class OpenTelemetryObserver:
         self._add_to_call(event)
 
     def _add_to_call(self, event: Event) -> None:
-        """Note an event that has no span of its own on that of its call."""
+        """Note an event that has no span of its own on that of its call, or on the present one of the library's."""
         opened = None if event.call_id is None else self._calls.get(event.call_id)
+        if opened is None:
+            present = trace.get_current_span()
+            opened = next((each for each in self._rotating.values() if each.span is present), None)
         if opened is not None:
             names = [field.name for field in attrs.fields(type(event)) if field.name not in {"time", "call_id"}]
             opened.span.add_event(event.name, _ours(event, *names))
+
+
+def _observe_first(ends: Mapping[int, float], _: metrics.CallbackOptions) -> list[metrics.Observation]:
+    """Return how long until the first of these moments, in Unix seconds; called in any thread."""
+    moments = list(ends.values())
+    return [metrics.Observation(min(moments) - time.time())] if moments else []
 
 
 def _close(opened: _Open, error_type: str | None) -> None:

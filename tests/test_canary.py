@@ -65,6 +65,7 @@ from kraken_fastkey import (
     verify_key,
     write_env_file,
 )
+from kraken_fastkey._adapters import following
 from kraken_fastkey._log_records import log
 from kraken_fastkey.sandbox import Answer, Disconnect, Fault, Hang, KrakenSandbox, Truncate
 from kraken_fastkey.stores import (
@@ -434,7 +435,7 @@ def _cut(answer: Hidden, length: int) -> bytes:
 async def _drive_logins(world: World) -> None:
     """Drive a login from its address to its grant, and each way that it may fail."""
     canary, vault = world.canary, world.vault
-    async with world.oauth(timeout=Timeouts(read=0.02)) as oauth:
+    async with world.oauth(timeout=Timeouts(read=0.3)) as oauth:
         await canary.drive("app", lambda: oauth)
         request = world.begin(oauth)
         await canary.drive("authorization_request", lambda: request)
@@ -559,7 +560,7 @@ async def _drive_refreshes(world: World) -> None:
     """Drive the refreshing provider: good, expired, refused, dead tokens, faults, many callers, cancellations."""
     canary = world.canary
     for name, fault in {"no fault": None, **FAULTS}.items():
-        async with world.oauth(timeout=Timeouts(read=0.02)) as oauth:
+        async with world.oauth(timeout=Timeouts(read=0.3)) as oauth:
             request = world.begin(oauth)
             store = MemoryGrantStore()
             code = oauth.read_callback(world.approve(request).open(), request)
@@ -791,6 +792,66 @@ async def _drive_leases(world: World) -> None:
     await canary.drive("env file", lambda: write_env_file(key, folder / "env"))
     await canary.drive("env file in no folder", lambda: write_env_file(key, folder / "no" / "env"))
     await client.aclose()
+
+
+async def _drive_entered_leases(world: World) -> None:
+    """Drive a lease through its life: it makes, takes, sweeps and deletes keys, loses them, and fails at each of it."""
+    canary, sandbox = world.canary, world.sandbox
+    marker = world.vault.make("listener's secret")
+    store = MemoryKeyStore()
+
+    async def until(name: str) -> None:
+        """Wait until a lease has told of something once more."""
+        seen = canary.events[f"kraken_fastkey.lease.{name}"]
+        async with asyncio.timeout(20):
+            while canary.events[f"kraken_fastkey.lease.{name}"] == seen:
+                world.keep_what_was_made()
+                await asyncio.sleep(0.001)
+
+    def listener(_: object) -> None:
+        raise RuntimeError(marker.open())
+
+    async def put(key: FastApiKey) -> None:
+        if key.api_key_name != first:
+            raise OSError(marker.open())
+
+    async def lose(lease: KeyLease, client: FastKeyClient) -> None:
+        await client.delete_key(lease.key.api_key_name)
+        await until("gone")
+        await until("hand_over")
+
+    async with world.client() as client:
+        for key in await client.list_keys():  # room for two, and a crash's
+            await client.delete_key(key.api_key_name)
+        options: dict[str, Any] = {"store": store, "on_change": listener, "api_url": sandbox.api_url}
+        template = CreateKeyRequest(permissions=Permissions.read_only())
+        async with KeyLease(client, template, on_exit="keep", **options):
+            world.keep_what_was_made()
+        record = await store.load()
+        await canary.drive("a crash's key", client.create_key, CreateKeyRequest(f"lease-{record and record.owner}-x1"))
+        sandbox.faults.add(Answer(503), operation="list_keys", times=4)
+        async with contextlib.AsyncExitStack() as down, KeyLease(client, template, **options) as lease:
+            first = lease.key.api_key_name
+            await canary.drive("lease's key", lambda: lease.key)
+            async with following(lease, put):
+                await canary.drive("renewal", lease.renew)
+                await until("place_fail")
+            await canary.drive("lost", lose, lease, client)
+            await canary.drive("refused", lambda: lease.renew(lease.key))
+            async with sandbox.unreachable():
+                await until("expire")
+                await canary.drive("expired", lambda: lease.key)
+            await until("recover")
+            for codes in (["EGeneral:Temporary lockout"], ["EAPI:Rate limit exceeded"], ["EAPI:Invalid key"]):
+                sandbox.faults.add(Answer(200, {"error": codes}), operation="get_api_key_info", times=3)
+                await canary.drive("new key, probed", lease.renew)
+                sandbox.faults.clear()
+                world.time.now += 1000
+            sandbox.faults.add(Answer(500), operation="delete_key", times=9)
+            await until("delete_fail")
+            sandbox.faults.clear()
+            await down.enter_async_context(sandbox.unreachable())
+    world.keep_what_was_made()
 
 
 async def _drive_client_secret(world: World) -> None:
@@ -1032,9 +1093,10 @@ EVERY_ERROR: Final = {
     if isinstance(kind := getattr(kraken_fastkey, name), type) and issubclass(kind, FastKeyError)
 } - {"FastKeyError"}
 EVENT_NAMES: Final = set(re.findall(r"^\| `(kraken_fastkey\.[\w.]+)` \| `[A-Z]", EVENTS_PAGE.read_text(), re.MULTILINE))
-# What takes a Redis, or Kraken's trading side, of its own: tests of their own drive them.
+# What takes a Redis, or a key that is not as asked for: tests of their own drive them.
 SELDOM: Final = {
-    f"kraken_fastkey.{name}" for name in ("close.requests", "store.lock_not_freed", "store.lock_expire", "verify.retry")
+    f"kraken_fastkey.{name}"
+    for name in ("close.requests", "lease.probe_differ", "store.lock_not_freed", "store.lock_expire")
 }
 # Where a marker may be in a request: by its name, in a header or in the body of a request for tokens.
 ALLOWED: Final = {
@@ -1075,6 +1137,7 @@ async def test_no_secret_comes_out(
             _drive_client_secret(world),
             _drive_stores(world, monkeypatch),
             _drive_leases(world),
+            _drive_entered_leases(world),
             _drive_proxies(world),
         ):
             await drive
