@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from kraken_fastkey._deadlines import Deadlines, Limit
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outcome, TransportError
 from kraken_fastkey._secret import SecretStr
+from kraken_fastkey._turns import Turns
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
 __all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session", "user_agent"]
@@ -233,6 +234,7 @@ class AiohttpTransport:
         self._owns_session = session is None
         self._timeouts = timeouts
         self._deadlines = Deadlines()
+        self._turns = Turns(math.inf)  # until the session is known
         # The other bounds are for `Deadlines`. Only a request without a body does not tell when it leaves, and when
         # the wait for its answer begins.
         self._reading = aiohttp.ClientTimeout(
@@ -272,26 +274,31 @@ class AiohttpTransport:
 
             payload = _OneShotPayload(request.body, request.headers["Content-Type"], leaving)
         try:
-            with limit:
-                response = await session.request(
-                    request.method,
-                    self._base_url + request.path,
-                    data=payload,
-                    headers={
-                        **request.headers,
-                        "User-Agent": user_agent(),
-                        # Unmasked here and in no variable, so that no frame of ours shows it.
-                        **_unmask(authorization),
-                    },
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=self._reading if payload is None else self._writing,
-                )
+            if not self._turns.take_at_once():
+                await self._wait_for_turn(authorization, limit)
             try:
-                answer = await _read(response.content, limit, self._timeouts.read)
-                return WireResponse(response.status, response.headers, *answer, response.version)
+                with limit:
+                    response = await session.request(
+                        request.method,
+                        self._base_url + request.path,
+                        data=payload,
+                        headers={
+                            **request.headers,
+                            "User-Agent": user_agent(),
+                            # Unmasked here and in no variable, so that no frame of ours shows it.
+                            **_unmask(authorization),
+                        },
+                        allow_redirects=False,
+                        raise_for_status=False,
+                        timeout=self._reading if payload is None else self._writing,
+                    )
+                try:
+                    answer = await _read(response.content, limit, self._timeouts.read)
+                    return WireResponse(response.status, response.headers, *answer, response.version)
+                finally:
+                    response.release()
             finally:
-                response.release()
+                self._turns.give_back()
         except Exception as error:  # noqa: BLE001  # whatever aiohttp may raise, nothing of it gets out
             failure = _sort(error, sent=payload is None or payload.sent)
         except BaseException as error:  # noqa: BLE001  # raised again
@@ -300,6 +307,17 @@ class AiohttpTransport:
             raise error.with_traceback(None)  # noqa: B904  # its context would be itself
         # Out of the except block, so that aiohttp's exception is not its context.
         raise failure
+
+    async def _wait_for_turn(self, authorization: SecretStr | Mapping[str, SecretStr], limit: Limit) -> None:
+        # The token tells the accounts apart, so that each has its turn.
+        party = authorization if isinstance(authorization, SecretStr) else None
+        try:
+            with limit:
+                limit.pause_at_most(self._timeouts.pool)
+                await self._turns.take(party)
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
+        limit.pause_at_most(None)
 
     async def aclose(self) -> None:
         """Close the session, if it is ours."""
@@ -314,7 +332,6 @@ class AiohttpTransport:
             raise ClientClosedError("the client is closed: open a new one")
         if self._loop not in {None, loop}:
             raise ClientClosedError("the client belongs to another event loop: open one client in each loop")
-        self._loop = loop
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS),
@@ -325,6 +342,10 @@ class AiohttpTransport:
             )
         if self._session.closed:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
+        if self._loop is None:
+            self._loop = loop
+            connector = self._session.connector
+            self._turns = Turns((connector.limit if connector is not None else 0) or math.inf)
         return self._session
 
     def __del__(self) -> None:
