@@ -9,14 +9,15 @@ from types import TracebackType
 from typing import Final
 
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
-from kraken_fastkey._tokens import TokenProvider, TokenUseObserver
+from kraken_fastkey._tokens import TokenProvider, as_observer
 
 __all__ = ["LOCKOUT_SECONDS", "Account"]
 
 LOCKOUT_SECONDS: Final = 15 * 60.0
 """For how long nothing is sent after Kraken has locked an account out."""
 
-_REMEMBERED_SECONDS: Final = 300.0  # longer than a list lags
+_LATELY: Final = 300.0  # seconds, longer than a list lags
+_REMEMBERED: Final = 1000  # keys at most; no account makes so many in that time
 
 
 class Account:
@@ -28,32 +29,27 @@ class Account:
     Attributes:
         observer: The provider, if it wants to know for how long its tokens are under way.
         closing: Whether the account's client closes, so that nothing new is begun.
-        unsettled: The names of keys that may exist though nobody holds them, in the order of their doubts.
     """
 
-    __slots__ = (
-        "_freed",
-        "_handed_out",
-        "_locked_until",
-        "_probed_at",
-        "_waiting",
-        "closing",
-        "observer",
-        "provider",
-        "unsettled",
-    )
+    __slots__ = ("_own_notes", "closing", "observer", "provider")
 
     def __init__(self, provider: TokenProvider) -> None:
         self.provider = provider
-        # Known once: to ask a protocol costs as much as a tenth of a call.
-        self.observer = provider if isinstance(provider, TokenUseObserver) else None
-        self.unsettled: dict[str, None] = {}
+        self.observer = as_observer(provider)
         self.closing = False
-        self._waiting: dict[str, deque[asyncio.Future[None]] | None] = {}
-        self._handed_out: dict[str, tuple[float, str | None]] = {}
-        self._freed: dict[str, float] = {}
-        self._locked_until: float | None = None
-        self._probed_at: float | None = None
+        self._own_notes: _Notes | None = None
+
+    @property
+    def _notes(self) -> _Notes:
+        # Made at the first call, since most of many accounts are idle.
+        if self._own_notes is None:
+            self._own_notes = _Notes()
+        return self._own_notes
+
+    @property
+    def unsettled(self) -> dict[str, None]:
+        """The names of keys that may exist though nobody holds them, in the order of their doubts."""
+        return self._notes.unsettled
 
     def hold(self, *names: str, within: float | None = None) -> AbstractAsyncContextManager[None]:
         """Do one thing at a time with keys of these names: two that cross could mistake each other's key.
@@ -69,12 +65,13 @@ class Account:
 
     async def take(self, name: str, within: float | None) -> None:
         """Wait for one's turn with a name."""
-        if name not in self._waiting:
-            self._waiting[name] = None
+        waiting = self._notes.waiting
+        if name not in waiting:
+            waiting[name] = None
             return
-        queue = self._waiting[name]
+        queue = waiting[name]
         if queue is None:
-            queue = self._waiting[name] = deque()
+            queue = waiting[name] = deque()
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
@@ -96,13 +93,13 @@ class Account:
 
     def give_back(self, name: str) -> None:
         """Let the next one have its turn with a name."""
-        queue = self._waiting[name]
+        queue = self._notes.waiting[name]
         while queue:
             turn = queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
-        del self._waiting[name]
+        del self._notes.waiting[name]
 
     def remember(self, name: str, created_time: str | None, now: float) -> None:
         """Note that somebody holds the key of this name.
@@ -112,12 +109,13 @@ class Account:
             created_time: When it was made, in the server's words.
             now: Seconds on a clock that never goes back.
         """
-        self._freed.pop(name, None)
-        self._handed_out.pop(name, None)
-        self._handed_out[name] = (now, created_time)
+        notes = self._notes
+        notes.freed.pop(name, None)
+        notes.handed_out.pop(name, None)
+        notes.handed_out[name] = (now, created_time)
         # Older ones are told from a new key by its time.
-        while next(iter(self._handed_out.values()))[0] < now - _REMEMBERED_SECONDS:
-            del self._handed_out[next(iter(self._handed_out))]
+        while len(notes.handed_out) > _REMEMBERED or next(iter(notes.handed_out.values()))[0] < now - _LATELY:
+            del notes.handed_out[next(iter(notes.handed_out))]
 
     def forget(self, name: str, now: float) -> None:
         """Note that a key of this name is gone, by our own doing.
@@ -126,29 +124,30 @@ class Account:
             name: The key's name.
             now: Seconds on a clock that never goes back.
         """
-        self._handed_out.pop(name, None)
-        self._freed.pop(name, None)
-        self._freed[name] = now
-        while next(iter(self._freed.values())) < now - _REMEMBERED_SECONDS:
-            del self._freed[next(iter(self._freed))]
+        notes = self._notes
+        notes.handed_out.pop(name, None)
+        notes.freed.pop(name, None)
+        notes.freed[name] = now
+        while len(notes.freed) > _REMEMBERED or next(iter(notes.freed.values())) < now - _LATELY:
+            del notes.freed[next(iter(notes.freed))]
 
     def is_freed(self, name: str) -> bool:
         """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
-        return name in self._freed
+        return name in self._notes.freed
 
     def is_handed_out(self, name: str) -> bool:
         """Whether somebody holds a key of this name that was made a short while ago."""
-        return name in self._handed_out
+        return name in self._notes.handed_out
 
     def is_held(self, name: str, created_time: str | None) -> bool:
         """Whether this very key was handed to somebody a short while ago."""
-        return name in self._handed_out and self._handed_out[name][1] == created_time
+        return name in self._notes.handed_out and self._notes.handed_out[name][1] == created_time
 
     def check_lockout(self, now: float) -> TemporaryLockoutError | None:
         """Return why nothing may be sent now; after the lockout, one request may be, to see whether it is over."""
-        if self._locked_until is None:
+        if self._notes.locked_until is None:
             return None
-        left = self._locked_until - now
+        left = self._notes.locked_until - now
         if left > 0:
             return TemporaryLockoutError(
                 f"Kraken has locked the account or address out. Nothing is sent for {left:.0f} s: "
@@ -156,19 +155,19 @@ class Account:
                 outcome="refused",
                 retry_after=left,
             )
-        self._probed_at = now
-        self._locked_until = now + LOCKOUT_SECONDS
+        self._notes.probed_at = now
+        self._notes.locked_until = now + LOCKOUT_SECONDS
         return None
 
     @property
     def is_locked(self) -> bool:
         """Whether Kraken has locked the account out, and let no request in since."""
-        return self._locked_until is not None
+        return self._notes.locked_until is not None
 
     def lock_out(self, now: float) -> None:
         """Note that Kraken has locked the account out."""
-        self._probed_at = None
-        self._locked_until = now + LOCKOUT_SECONDS
+        self._notes.probed_at = None
+        self._notes.locked_until = now + LOCKOUT_SECONDS
 
     def end_probe(self, began: float, *, answered: bool) -> None:
         """Note how an attempt ended that was not locked out.
@@ -177,8 +176,31 @@ class Account:
             began: When it began; one that was under way before proves nothing.
             answered: Whether there was an answer; if not, the next request is to see whether it is over.
         """
-        if self._probed_at is not None and began >= self._probed_at:
-            self._locked_until = None if answered else began
+        if self._notes.probed_at is not None and began >= self._notes.probed_at:
+            self._notes.locked_until = None if answered else began
+
+
+class _Notes:
+    """What there is to know of an account that is in use.
+
+    Attributes:
+        unsettled: The names of keys that may exist though nobody holds them.
+        waiting: The names that something is being done with, and who waits for its turn.
+        handed_out: When keys of these names were made lately, by our clock and by the server's words.
+        freed: When keys of these names were deleted lately.
+        locked_until: Until when nothing is sent; `None` if the account is not locked out.
+        probed_at: When a request was let through to see whether the lockout is over.
+    """
+
+    __slots__ = ("freed", "handed_out", "locked_until", "probed_at", "unsettled", "waiting")
+
+    def __init__(self) -> None:
+        self.unsettled: dict[str, None] = {}
+        self.waiting: dict[str, deque[asyncio.Future[None]] | None] = {}
+        self.handed_out: dict[str, tuple[float, str | None]] = {}
+        self.freed: dict[str, float] = {}
+        self.locked_until: float | None = None
+        self.probed_at: float | None = None
 
 
 class _Hold:

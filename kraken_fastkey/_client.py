@@ -26,7 +26,7 @@ from kraken_fastkey._retry import RetryPolicy, is_seconds
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey._shield import shield
-from kraken_fastkey._tokens import TokenProvider
+from kraken_fastkey._tokens import TokenProvider, is_token_provider
 from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, check_base_url, check_session
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class FastKeyClient(Unpicklable):
         InvalidRequestError: An argument is wrong.
     """
 
+    __slots__ = ("__weakref__", "_account", "_closed", "_closing", "_own_janitor", "_owner", "_shared")
+
     def __init__(
         self,
         token_provider: TokenProvider,
@@ -99,7 +101,7 @@ class FastKeyClient(Unpicklable):
         _runtime: Runtime = SYSTEM,
     ) -> None:
         faults: dict[str, str] = {}
-        if not isinstance(token_provider, TokenProvider):
+        if not is_token_provider(token_provider):
             faults["token_provider"] = _provider_fault(token_provider)
         if not isinstance(retry, RetryPolicy):
             faults["retry"] = f"must be a RetryPolicy, not {type(retry).__name__}"
@@ -254,7 +256,7 @@ class FastKeyClient(Unpicklable):
             ClientClosedError: This client is closed.
         """
         self._check_open()
-        if not isinstance(token_provider, TokenProvider):
+        if not is_token_provider(token_provider):
             fault = _provider_fault(token_provider)
             del token_provider  # perhaps a token
             raise InvalidRequestError({"token_provider": fault})

@@ -19,6 +19,7 @@ __all__ = ["CALL", "CallScope", "Emitter", "hook_fault", "next_id"]
 
 _P = ParamSpec("_P")
 _IDS: Final = itertools.count(1)
+_NONE: Final[frozenset[type[Exception]]] = frozenset()  # shared by all emitters, of which there may be many
 
 
 @attrs.define(eq=False)
@@ -70,7 +71,7 @@ class Emitter:
     def __init__(self, hook: EventHook | None = None, runtime: Runtime = SYSTEM) -> None:
         self.hook = hook
         self._runtime = runtime
-        self._failed: set[type[Exception]] = set()
+        self._failed = _NONE
 
     def emit(
         self, kind: Callable[Concatenate[float, int | None, _P], Event], *args: _P.args, **fields: _P.kwargs
@@ -98,7 +99,7 @@ class Emitter:
         kind = type(error)
         if kind in self._failed:
             return
-        self._failed.add(kind)
+        self._failed |= {kind}
         # By its type and place alone: what a hook raises may quote anything.
         where = _place_of(error.__traceback__)
         log(HookFailed(event.time, event.call_id, event_name=event.name, error_type=kind.__name__, where=where))

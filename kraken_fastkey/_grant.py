@@ -12,11 +12,12 @@ import attrs
 from kraken_fastkey._errors import InvalidRequestError, StoreError
 from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._secret import SecretStr
-from kraken_fastkey._tokens import AccessToken, expiry_fault, mask, scopes_fault, token_fault
+from kraken_fastkey._tokens import AccessToken, expiry_fault, mask, scopes_fault, shared_scopes, token_fault
 
 __all__ = ["Grant", "Rotation", "grant_from_bytes", "grant_to_bytes"]
 
 _FORMAT: Final = 1
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder each time
 _UNREADABLE: Final = "holds what could not be a grant: delete it, and have the user log in again"
 
 
@@ -97,7 +98,7 @@ class Grant:
             masked,
             masked_refresh,
             expires_at,
-            None if granted is None else frozenset(granted),
+            None if granted is None else shared_scopes(granted),
             issued_at,
             generation,
             rotation,
@@ -123,7 +124,7 @@ def grant_to_bytes(grant: Grant) -> bytes:
     }
     if grant.rotation is not None:
         record["rotation"] = {"started_at": _to_text(grant.rotation.started_at), "owner": grant.rotation.owner}
-    return json.dumps(record, separators=(",", ":")).encode("ascii")
+    return _encode(record).encode("ascii")
 
 
 def grant_from_bytes(record: bytes, place: str) -> Grant:
@@ -172,7 +173,8 @@ def _parse_rotation(fields: Mapping[str, Any]) -> Rotation:
 
 def _utc_fault(moment: datetime | None) -> str | None:
     try:
-        _to_text(moment)
+        if moment is not None:
+            moment.astimezone(UTC)
     except OverflowError:
         return "is out of the years 1 to 9999, in UTC"
     return None

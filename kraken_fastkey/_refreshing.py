@@ -13,7 +13,8 @@ import copy
 import os
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -98,6 +99,29 @@ class RefreshingTokenProvider(Unpicklable):
         InvalidRequestError: An argument is wrong.
     """
 
+    # Slots, since a process may have a hundred thousand of them.
+    __slots__ = (
+        "__weakref__",
+        "_dead",
+        "_early",
+        "_emitter",
+        "_expires",
+        "_failure",
+        "_forced_at",
+        "_grant",
+        "_issued",
+        "_loop",
+        "_oauth_client",
+        "_refresh_before",
+        "_runtime",
+        "_saved",
+        "_store",
+        "_task",
+        "_token",
+        "_unused",
+        "_used",
+    )
+
     def __init__(
         self,
         oauth_client: OAuthClient,
@@ -113,14 +137,15 @@ class RefreshingTokenProvider(Unpicklable):
         if fault is not None:
             raise InvalidRequestError({"on_event": fault})
         if on_event is None and isinstance(oauth_client, OAuthClient):
-            on_event = oauth_client._emitter.hook  # noqa: SLF001  # of our own class
-        self._emitter = Emitter(on_event, _runtime)
+            self._emitter = oauth_client._emitter  # noqa: SLF001  # of our own class
+        else:
+            self._emitter = Emitter(on_event, _runtime)
         self._oauth_client = oauth_client
         self._store = store
         self._refresh_before = refresh_before
         self._runtime = _runtime
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._grant: Grant | None = None
+        self._token: AccessToken | None = None  # the grant's, once it was asked for
         self._expires = 0.0  # of the grant's access token, in seconds of the monotonic clock
         self._early = 0.0  # from when on it is refreshed ahead
         self._saved = True
@@ -131,8 +156,7 @@ class RefreshingTokenProvider(Unpicklable):
         self._forced_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
+        self._unused: asyncio.Event | None = None  # while a refresh waits for it
 
     async def get_token(self, *, rejected: AccessToken | None = None) -> AccessToken:
         """Return an access token, after a refresh if that is due.
@@ -159,26 +183,27 @@ class RefreshingTokenProvider(Unpicklable):
             await self._share(self._save_again())
         # The early refresh may have failed, and the token still hold: then only the log needs to know.
         if self._grant is not None and self._holds(self._grant, rejected):
-            return self._grant.to_access_token()
+            if self._token is None:
+                self._token = self._grant.to_access_token()
+            return self._token
         # A copy for each who waited: an exception that is raised twice mixes up their tracebacks.
         raise copy.copy(error or StoreError("the store's grant changed again and again: see who else writes it"))
 
-    @contextlib.contextmanager
-    def use(self, token: AccessToken) -> Iterator[Callable[[], None]]:
+    def use(self, token: AccessToken) -> AbstractContextManager[Callable[[], object]]:
         """Note that a request with *token* is under way: an early refresh waits for it, up to 5 s."""
+        return _Use(self, token)
 
-        def accept() -> None:
-            if self._grant is not None and self._grant.access_token == token.value:
-                self._forced_at = None  # it is as good as any
-
+    def _begin_use(self) -> None:
         self._used += 1
-        self._unused.clear()
-        try:
-            yield accept
-        finally:
-            self._used -= 1
-            if not self._used:
-                self._unused.set()
+
+    def _end_use(self) -> None:
+        self._used -= 1
+        if not self._used and self._unused is not None:
+            self._unused.set()
+
+    def _accept(self, token: AccessToken) -> None:
+        if self._forced_at is not None and self._grant is not None and self._grant.access_token == token.value:
+            self._forced_at = None  # it is as good as any
 
     async def aclose(self) -> None:
         """Wait up to 10 s for a refresh under way, and try once more to save what could not be saved."""
@@ -292,9 +317,12 @@ class RefreshingTokenProvider(Unpicklable):
     async def _spare_calls(self, rejected: AccessToken | None) -> None:
         """Before an early refresh, let calls under way end: their token dies with it."""
         if self._grant is not None and self._holds(self._grant, rejected):
+            self._unused = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SPARE_SECONDS):
-                    await self._unused.wait()
+                    if self._used:
+                        await self._unused.wait()
+            self._unused = None
 
     async def _refresh_locked(self, rejected: AccessToken | None) -> None:
         stored = await self._store.load()
@@ -312,7 +340,7 @@ class RefreshingTokenProvider(Unpicklable):
             grant = await self._store.save(grant)
             self._saved = True
         interrupted = stored is not None and stored.generation == grant.generation and stored.rotation is not None
-        entry = Rotation(started_at=self._now(), owner=self._owner)
+        entry = Rotation(started_at=self._now(), owner=_owner())
         await self._store.save(attrs.evolve(grant, rotation=entry))
         self._adopt(await self._request(grant, interrupted=interrupted))
 
@@ -417,6 +445,7 @@ class RefreshingTokenProvider(Unpicklable):
         window = min(self._refresh_before, life * _SHARE_OF_LIFE) * (1 - 0.2 * self._runtime.random())
         # The journal is the store's; in memory there is just the pair.
         self._grant = attrs.evolve(grant, rotation=None)
+        self._token = None
         self._expires = self._runtime.monotonic() + left.total_seconds()
         self._early = self._expires - window.total_seconds()
         if grant.issued_at is not None and now - grant.issued_at > _REFRESH_TOKEN_LIFE - _ANNOUNCED_BEFORE:
@@ -425,6 +454,33 @@ class RefreshingTokenProvider(Unpicklable):
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.time(), UTC)
+
+
+class _Use:
+    """The time in which a request is under way."""
+
+    __slots__ = ("_provider", "_token")
+
+    def __init__(self, provider: RefreshingTokenProvider, token: AccessToken) -> None:
+        self._provider = provider
+        self._token = token
+
+    def __enter__(self) -> Callable[[], object]:
+        self._provider._begin_use()  # noqa: SLF001  # the two are one
+        return self._accept
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._provider._end_use()  # noqa: SLF001
+
+    def _accept(self) -> None:
+        self._provider._accept(self._token)  # noqa: SLF001
+
+
+def _owner() -> str:
+    """Return who writes the journal: host, process and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def _dead(cause: ReauthorizationCause, told: str, **details: Any) -> ReauthorizationRequiredError:

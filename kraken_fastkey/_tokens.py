@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeGuard, cast, runtime_checkable
 
 import attrs
 
@@ -22,16 +24,19 @@ __all__ = [
     "StaticTokenProvider",
     "TokenProvider",
     "TokenUseObserver",
+    "as_observer",
     "expiry_fault",
+    "is_token_provider",
     "mask",
     "refuse_same_token",
     "scopes_fault",
+    "shared_scopes",
     "to_access_token",
     "token_fault",
 ]
 
 # RFC 6749, appendix A.12, without the space: it would end the token in an Authorization header.
-_TOKEN_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F)))
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @attrs.frozen(init=False)
@@ -83,7 +88,7 @@ class AccessToken:
             del self  # it has no fields yet, so its repr would fail in a traceback with locals
             raise InvalidRequestError({field: fault for field, fault in faults.items() if fault})
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # attrs makes it, for init=False
-            masked, expires_at, None if granted is None else frozenset(granted), generation
+            masked, expires_at, None if granted is None else shared_scopes(granted), generation
         )
 
 
@@ -99,7 +104,7 @@ def token_fault(token: object) -> str | None:
         return f"must be a str, not {token.__name__ if isinstance(token, type) else type(token).__name__}"
     if not token:
         return "is empty"
-    if not _TOKEN_CHARACTERS.issuperset(token.get_secret_value()):
+    if not _TOKEN.fullmatch(token.get_secret_value()):
         return (
             "holds a space, a line break or another character that no access token has: "
             "strip() it, if it was read from a file"
@@ -117,6 +122,12 @@ def scopes_fault(scopes: object) -> str | None:
     if scopes is None or (isinstance(scopes, (list, tuple)) and all(isinstance(scope, str) for scope in scopes)):
         return None
     return "must be a list of strings, or one string with spaces between the scopes"
+
+
+@functools.lru_cache(maxsize=32)
+def shared_scopes(scopes: tuple[str, ...]) -> frozenset[str]:
+    """Return scopes as a set: one for all accounts, which an app asks for the same."""
+    return frozenset(scopes)
 
 
 @runtime_checkable
@@ -151,6 +162,17 @@ class TokenUseObserver(Protocol):
         called if the answer shows that the token was not refused.
         """
         ...
+
+
+def is_token_provider(value: object) -> TypeGuard[TokenProvider]:
+    """Whether a value is a `TokenProvider`: `isinstance` says the same, at fifty times the cost."""
+    return callable(getattr(value, "get_token", None))
+
+
+def as_observer(provider: TokenProvider) -> TokenUseObserver | None:
+    """Return a provider as the `TokenUseObserver` that it is, or `None`."""
+    use = getattr(provider, "use", None)
+    return cast("TokenUseObserver", provider) if callable(use) else None
 
 
 class StaticTokenProvider(Unpicklable):

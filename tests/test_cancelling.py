@@ -462,7 +462,7 @@ async def test_turns_that_are_given_up_are_passed_over() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     assert ["a", "d"] == order
-    assert {} == account._waiting
+    assert {} == account._notes.waiting
 
 
 def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
@@ -479,7 +479,7 @@ def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
         second = asyncio.create_task(use())
         loop.call_at(10 - 1e-10, account.give_back, "grid-bot")
         await second
-        assert {} == account._waiting
+        assert {} == account._notes.waiting
 
     run_virtually(main)
 

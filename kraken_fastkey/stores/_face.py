@@ -43,15 +43,17 @@ class RecordFace(Unpicklable):
         place: What it is, for errors and the repr.
     """
 
+    __slots__ = ("__weakref__", "_place", "_records")
+
     _content: ClassVar[Content]
-    _place = "(not made)"  # a traceback with locals shows what refuses its arguments
 
     def __init__(self, records: RecordStore, place: str) -> None:
         self._records = records
         self._place = place
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._place}>"
+        # A traceback with locals shows what refuses its arguments, too, and has no place yet.
+        return f"<{type(self).__name__} {getattr(self, '_place', '(not made)')}>"
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         """Return a context manager that excludes other tasks and other processes while it is entered.

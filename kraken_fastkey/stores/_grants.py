@@ -72,6 +72,8 @@ class GrantStore(Protocol):
 class RecordGrantStore(RecordFace):
     """A grant's face on a backend."""
 
+    __slots__ = ()
+
     _content = GRANT
 
     async def load(self) -> Grant | None:

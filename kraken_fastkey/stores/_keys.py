@@ -63,6 +63,8 @@ class KeyStore(Protocol):
 class RecordKeyStore(RecordFace):
     """A lease's face on a backend."""
 
+    __slots__ = ()
+
     _content = KEY
 
     async def load(self) -> LeaseRecord | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import AbstractAsyncContextManager
 
 from kraken_fastkey._runtime import MACHINE, Runtime
@@ -15,6 +16,7 @@ from kraken_fastkey.stores._records import Record, RecordConflictError
 __all__ = ["MemoryGrantStore", "MemoryKeyStore", "MemoryRecords"]
 
 _PLACE = "the store in memory"
+_GUARD = threading.Lock()  # one for all, since each has it for a moment only
 
 
 class MemoryRecords:
@@ -25,32 +27,46 @@ class MemoryRecords:
         runtime: Time, sleep and chance.
     """
 
+    __slots__ = ("_lock", "_lock_timeout", "_record", "_runtime", "_taken")
+
     def __init__(self, lock_timeout: float, runtime: Runtime) -> None:
         self._record: Record | None = None
-        self._guard = threading.Lock()
-        self._taken = threading.Lock()
-        self._lock = PolledLock(_PLACE, self._attempt, lock_timeout, runtime)
+        self._lock_timeout = lock_timeout
+        self._runtime = runtime
+        self._lock: weakref.ref[PolledLock] | None = None  # who has it, or waits for it, keeps it alive
+        self._taken = False
 
     async def read(self) -> Record | None:
         return self._record
 
     async def swap(self, record: Record) -> None:
-        with self._guard:
+        with _GUARD:
             if record.version != (0 if self._record is None else self._record.version) + 1:
                 raise RecordConflictError(f"{_PLACE} was changed meanwhile: read it again")
             self._record = record
 
     def lock(self) -> AbstractAsyncContextManager[object]:
-        return self._lock.hold()
+        with _GUARD:
+            lock = None if self._lock is None else self._lock()
+            if lock is None:
+                lock = PolledLock(_PLACE, self._attempt, self._lock_timeout, self._runtime)
+                self._lock = weakref.ref(lock)
+        return lock.hold()
 
     async def _attempt(self) -> Release | None:
-        return self._release if self._taken.acquire(blocking=False) else None
+        with _GUARD:
+            if self._taken:
+                return None
+            self._taken = True
+        return self._release
 
     async def _release(self) -> None:
-        self._taken.release()
+        self._taken = False
 
 
 class _MemoryStore(RecordFace):
+    __slots__ = ()
+
     def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT, _runtime: Runtime = MACHINE) -> None:
         check_store_arguments(lock_timeout=check_lock_timeout(lock_timeout))
         super().__init__(MemoryRecords(lock_timeout, _runtime), _PLACE)
@@ -68,6 +84,8 @@ class MemoryGrantStore(_MemoryStore, RecordGrantStore):
         InvalidRequestError: *lock_timeout* is wrong.
     """
 
+    __slots__ = ()
+
 
 class MemoryKeyStore(_MemoryStore, RecordKeyStore):
     """A lease's key in memory: after a crash nobody knows its secret, and it lives until its end.
@@ -80,3 +98,5 @@ class MemoryKeyStore(_MemoryStore, RecordKeyStore):
     Raises:
         InvalidRequestError: *lock_timeout* is wrong.
     """
+
+    __slots__ = ()
