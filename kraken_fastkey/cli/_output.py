@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
-from rich.status import Status
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -60,7 +61,7 @@ class Output:
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
         self._doing = ""
-        self._status: Status | None = None
+        self._live: Live | None = None
 
     def emit(self, document: Any, render: Callable[[], RenderableType]) -> None:
         """Print data.
@@ -77,7 +78,7 @@ class Output:
             return
         what = render()
         # A text is to be copied as it is: where the terminal ends, it has no line break.
-        _write(_to_string(self._out, what, soft_wrap=isinstance(what, Text)))
+        self._write(_to_string(self._out, what, soft_wrap=isinstance(what, Text)))
 
     def emit_json(self, document: Any) -> None:
         """Print data as JSON, whoever reads it.
@@ -85,7 +86,7 @@ class Output:
         Raises:
             CommandError: The standard output cannot be written.
         """
-        _write(json.dumps(document, indent=2) + "\n")
+        self._write(json.dumps(document, indent=2) + "\n")
 
     def say(self, text: str, *, whole: bool = False) -> None:
         """Print a message for people: one line, which a terminal wraps between words.
@@ -120,11 +121,11 @@ class Output:
             line = json.dumps({kind: document}) + "\n"
         else:
             line = _to_string(self._err, Text(text, style=style), soft_wrap=whole or not self._err.is_terminal)
-        _write_message(line)
+        self._write_message(line)
 
     def show(self, what: RenderableType) -> None:
         """Print something for people that is not the data that was asked for."""
-        _write_message(_to_string(self._err, what))
+        self._write_message(_to_string(self._err, what))
 
     @contextmanager
     def spinner(self, text: str) -> Iterator[None]:
@@ -132,18 +133,60 @@ class Output:
         if self.as_json or not self._err.is_terminal:
             yield
             return
-        with self._err.status(Text(text)) as status:
-            self._doing, self._status = text, status
+        self._doing = text
+        # Not Console.status(), which has what goes to the standard output go to standard error meanwhile.
+        with Live(
+            Spinner("dots", Text(text)),
+            console=self._err,
+            refresh_per_second=12.5,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:
+            self._live = live
             try:
                 yield
             finally:
-                self._status = None
+                self._live = None
 
     def progress(self, text: str) -> None:
         """Say how what goes on stands; nothing, if it goes on as it should."""
-        if self._status is not None:
-            # The spinner is named again, so that it is drawn at once.
-            self._status.update(Text(f"{self._doing}: {text}" if text else self._doing), spinner="dots")
+        if self._live is not None:
+            told = f"{self._doing}: {text}" if text else self._doing
+            self._live.update(Spinner("dots", Text(told)), refresh=True)
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Take away what moves while something else is printed."""
+        live = self._live
+        if live is None:
+            yield
+            return
+        live.stop()
+        try:
+            yield
+        finally:
+            live.start(refresh=True)
+
+    def _write_message(self, text: str) -> None:
+        # If nobody is there to be told, it is as good as told.
+        with self._still(), contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _write(self, text: str) -> None:
+        try:
+            with self._still():
+                sys.stdout.write(text)
+                sys.stdout.flush()
+        except OSError as error:
+            # So that Python does not fail once more, when it flushes at its end.
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())
+                os.close(nowhere)
+            message = f"the standard output cannot be written: {error.strerror}"
+            raise CommandError(message, exit=Exit.STORAGE) from None
 
     def confirm(self, question: str) -> bool:
         """Ask a person at the terminal.
@@ -171,24 +214,3 @@ def _to_string(console: Console, what: RenderableType, *, soft_wrap: bool = Fals
         console.print(what, soft_wrap=soft_wrap)
     # A table is filled up with spaces.
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
-
-
-def _write_message(text: str) -> None:
-    # Nobody is there to be told.
-    with contextlib.suppress(OSError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
-
-
-def _write(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # So that Python does not fail once more, when it flushes at its end.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
-        message = f"the standard output cannot be written: {error.strerror}"
-        raise CommandError(message, exit=Exit.STORAGE) from None
