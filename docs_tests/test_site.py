@@ -29,7 +29,7 @@ wait = pytest.importorskip("selenium.webdriver.support.wait", reason="selenium d
 DOCS = Path(__file__).parent.parent / "docs"
 PICTURES = {"four-outcomes", "lease-keys", "lease-states", "lost-create", "one-refresh", "rotation"}
 PHONE, DESKTOP = 390, 1280
-SECONDS = 10
+SECONDS = 30
 SWITCHES = (
     "--headless=new",
     "--no-sandbox",
