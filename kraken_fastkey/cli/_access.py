@@ -17,6 +17,7 @@ from rich.text import Text
 import kraken_fastkey
 from kraken_fastkey import Grant, Permissions, UserInfo
 from kraken_fastkey.cli._command import ProfileCommand
+from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._forgetting import forget_grant
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._options import permission_options, permissions_of
@@ -102,7 +103,10 @@ async def _login(
 
     async def ask(url: str) -> str:
         output.say(f"Open this address in a browser, and log in:\n\n{url}\n", whole=True)
-        return await _read_line("Then paste the address that the browser ends at (it finds nobody there): ")
+        pasted = await _read_line("Then paste the address that the browser ends at (it finds nobody there): ")
+        if not pasted:
+            raise CommandError("nothing was pasted, so nobody is logged in", exit=Exit.LOGIN)
+        return pasted
 
     async with make_oauth_client(invocation) as oauth_client:
         return await kraken_fastkey.login(

@@ -70,6 +70,7 @@ EXIT_MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
 _CHANGES: Final = frozenset({"create_key", "update_key", "delete_key"})
 _COMMANDS: Final = {
     "list_keys()": "kraken-fastkey list",
+    "ask the user for these scopes": "log in with these permissions",
     "have the user log in again": "log in again",
     "have the user authorize the app again": "log in again",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import kraken_fastkey
 from kraken_fastkey import StoreError
 from kraken_fastkey.cli._config import Profile
 from kraken_fastkey.cli._session import make_store
@@ -21,12 +22,14 @@ async def forget_grant(profile: Profile) -> bool:
     Raises:
         FastKeyError: It cannot be removed, or a refresh is under way and takes too long.
     """
-    store = make_store(profile)
+    # To delete a file takes no key, even if it is encrypted.
+    is_file = profile.grant_store != "keyring"
+    store = kraken_fastkey.stores.FileGrantStore(profile.grant_file) if is_file else make_store(profile)
     # Who refreshes it is waited for: what it saves would be left over.
     async with store.lock():
-        if profile.grant_store == "keyring":
-            return await in_thread(lambda: _remove_password(profile.name))
-        return await in_thread(lambda: _remove_file(profile.grant_file))
+        if is_file:
+            return await in_thread(lambda: _remove_file(profile.grant_file))
+        return await in_thread(lambda: _remove_password(profile.name))
 
 
 def _remove_file(path: Path) -> bool:

@@ -12,7 +12,6 @@ from rich.text import Text
 from kraken_fastkey import KeyInfo, Permissions
 from kraken_fastkey.cli._output import make_lines, make_table, shown
 from kraken_fastkey.cli._times import relative, to_json, to_text
-from kraken_fastkey.cli._values import PERMISSIONS
 
 __all__ = ["describe_key", "is_expired", "render_key", "render_keys"]
 
@@ -52,7 +51,8 @@ def render_keys(keys: Sequence[KeyInfo], now: float) -> Table:
     """Return a table of keys."""
     table = make_table("NAME", "MAY", "FROM", "EXPIRES", "USED")
     _, may, _, *times = table.columns
-    may.min_width = max(map(len, PERMISSIONS)) + 1  # no permission's name is cut in two
+    # No permission's name is cut in two.
+    may.min_width = max((len(word) for key in keys for word in _may(key.permissions).plain.split()), default=0)
     for column in times:
         column.no_wrap = True
     for key in keys:

@@ -137,7 +137,7 @@ class Output:
         # Not Console.status(), which has what goes to the standard output go to standard error meanwhile.
         with Live(
             Spinner("dots", Text(text)),
-            console=self._err,
+            console=_console(sys.stderr),  # one of its own: what is printed meanwhile has no spinner in it
             refresh_per_second=12.5,
             transient=True,
             redirect_stdout=False,

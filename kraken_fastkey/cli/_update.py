@@ -45,7 +45,7 @@ def update_command(
     """Change a key.
 
     Only what is said of NAME is changed. --permission and --ip say all of it: what they do not name is withdrawn. The
-    time `never` lifts a restriction.
+    time `never` lifts a restriction. In the end the key is shown, as the list has it.
     """
     if valid_for is not None and valid_until is not None:
         raise click.UsageError("--valid-for and --valid-until are two ways to say one thing: pass one of them")

@@ -104,6 +104,14 @@ async def test_a_denied_login(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert Exit.LOGIN == (await cli("list")).code
 
 
+async def test_nothing_is_pasted(cli: Cli) -> None:
+    """An empty line, or the end of what is piped in, is no address."""
+    for answers in (None, "\n"):
+        ended = await cli("login", "--no-browser", answers=answers)
+        assert (Exit.LOGIN, "") == (ended.code, ended.out)
+        assert "error: nothing was pasted, so nobody is logged in\n" in ended.err
+
+
 async def test_the_environment_s_token_goes_first(cli: Cli) -> None:
     """A login, or logout, with a token in the environment says that this goes before it."""
     cli.set_token()

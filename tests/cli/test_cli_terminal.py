@@ -109,11 +109,13 @@ async def test_yes_is_typed(cli: Cli) -> None:
 async def test_what_moves_takes_no_data(place: str, cli: Cli) -> None:
     """While something moves on standard error, data still go to the standard output, whole, and nowhere else."""
     cli.set_token()
-    async with _session("create", "a", "--read-only", place, "--debug", term="xterm-256color") as session:
+    async with _session("create", "a", "--permission", "funds-withdraw", place, term="xterm-256color") as session:
         code, out = await session.end()
         (key,) = cli.sandbox.keys()
     assert 0 == code
     assert key.secret.encode() in out
     assert b"\x1b" not in out
     assert "Creating a" in session.seen
+    for warning in session.seen.split("warning: ")[1:]:
+        assert "may withdraw funds" in warning.partition("Creating")[0]
     assert key.secret not in session.seen

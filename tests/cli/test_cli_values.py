@@ -269,6 +269,7 @@ async def test_other_stores(kind: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
     grant = cli.config.parent / "grants" / "sandbox"
     assert (kind == "encrypted-file") == grant.exists()
     assert not grant.exists() or b"access_token" not in grant.read_bytes()
+    monkeypatch.delenv("KRAKEN_FASTKEY_ENCRYPTION_KEY", raising=False)
     assert "the login is forgotten" in (await cli("logout")).err
     assert not kept
     assert "there was no login" in (await cli("logout")).err
