@@ -27,7 +27,7 @@ from kraken_fastkey import (
     StaticTokenProvider,
     StoreError,
 )
-from kraken_fastkey._env_file import attach_env_file, environment_of, write_env_file
+from kraken_fastkey._env_file import attach_env_file, environment_of, write_env_file, write_secret_file
 from kraken_fastkey.sandbox import KrakenSandbox
 
 SECRET = "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg=="
@@ -173,6 +173,21 @@ def test_without_owners_it_works_by_paths(tmp_path: Path, monkeypatch: pytest.Mo
     for _ in range(2):
         write_env_file(KEY, tmp_path / ".env")
     assert EXPECTED == read_as_docker(tmp_path / ".env")
+
+
+@POSIX
+def test_a_secret_alone_is_written_with_the_same_care(tmp_path: Path) -> None:
+    """The file has the secret and nothing else, is its owner's alone, and one that others can read is refused."""
+    path = tmp_path / "run" / "secret"
+    write_secret_file(KEY, path)
+    write_secret_file(KEY, path)
+    assert SECRET == path.read_text(encoding="utf-8")
+    assert (0o600, 0o700) == (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777)
+    assert [path] == list(path.parent.iterdir())
+    path.chmod(0o644)
+    with pytest.raises(StoreError, match="chmod 600") as caught:
+        write_secret_file(KEY, path)
+    assert_clean(caught.value, SECRET)
 
 
 def test_a_disk_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,11 +122,9 @@ def run(arguments: Sequence[str], runtime: Runtime = SYSTEM) -> int:
     except FastKeyError as error:
         failure = error
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return Exit.INTERRUPTED
+        return _say_ended(invocation, "interrupted", Exit.INTERRUPTED)
     except TerminatedError:
-        print("told to end", file=sys.stderr)
-        return Exit.TERMINATED
+        return _say_ended(invocation, "told to end", Exit.TERMINATED)
     except Exception as error:  # noqa: BLE001  # no traceback unless it is asked for, whatever it is
         # By its type alone: its text may quote a secret.
         message = f"unexpected {type(error).__name__}: this is a defect, please report it; --debug shows where"
@@ -138,15 +135,20 @@ def run(arguments: Sequence[str], runtime: Runtime = SYSTEM) -> int:
     return _show_error(failure, invocation, as_json=as_json)
 
 
+def _say_ended(invocation: Invocation, text: str, code: Exit) -> Exit:
+    invocation.output.say(text)
+    return code
+
+
 def _show_error(error: FastKeyError, invocation: Invocation, *, as_json: bool) -> int:
-    if invocation.debug:
-        print(_traceback(error), end="", file=sys.stderr)
     from kraken_fastkey.cli._advice import advise  # noqa: PLC0415  # only where something is wrong
 
     message = advise(error)
     # It may have come before the options were read.
     output = invocation.output
     output.as_json = as_json
+    if invocation.debug:
+        output.log(_traceback(error).rstrip())
     output.fail(message, describe_error(error, message))
     return exit_of(error)
 

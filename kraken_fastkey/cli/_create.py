@@ -14,6 +14,7 @@ from kraken_fastkey.cli._dry_run import plan_request, show_requests
 from kraken_fastkey.cli._handing import Handing
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._options import key_options, permissions_of, secret_options
+from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
 __all__ = ["create_command"]
@@ -59,7 +60,7 @@ def create_command(
 
 async def _create(invocation: Invocation, request: CreateKeyRequest, handing: Handing) -> FastApiKey:
     async with open_client(invocation) as client:
-        with invocation.output.spinner(f"Creating {request.api_key_name}"):
+        with invocation.output.spinner(f"Creating {shown(request.api_key_name)}"):
             return await client.create_key(request, save=lambda key: handing.save(invocation, key))
 
 

@@ -63,7 +63,7 @@ EXIT_MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
         Exit.STORAGE: "A file, the keyring or the standard output could not be read or written.",
         Exit.CHECK: "`verify` or `doctor` found something wrong.",
         Exit.INTERRUPTED: "It was interrupted with Ctrl-C, or its question was not answered with yes.",
-        Exit.TERMINATED: "It was told to end with SIGTERM.",
+        Exit.TERMINATED: "It was told to end, with SIGTERM or SIGHUP.",
     }
 )
 

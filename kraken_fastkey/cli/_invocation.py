@@ -23,10 +23,11 @@ __all__ = ["Invocation", "TerminatedError"]
 
 _T = TypeVar("_T")
 _PATIENCE: Final = 0.5  # of who waits for the end, in seconds, before they are told why
+_STOPPING: Final = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class TerminatedError(BaseException):
-    """The process was told to end with SIGTERM."""
+    """The process was told to end, with SIGTERM or since its terminal is gone."""
 
 
 @attrs.define(slots=False)
@@ -67,7 +68,7 @@ class Invocation:
         return self.runtime.time()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run something in an event loop. Ctrl-C and SIGTERM cancel it, so that it leaves no key behind.
+        """Run something in an event loop. What would end the process cancels it, so that it leaves no key behind.
 
         Raises:
             KeyboardInterrupt: It was interrupted.
@@ -90,8 +91,9 @@ class Invocation:
             if threading.current_thread() is threading.main_thread():
                 # Some loops have no signal handlers; Ctrl-C then works as asyncio has it.
                 with contextlib.suppress(NotImplementedError):
-                    for signum in (signal.SIGINT, signal.SIGTERM):
-                        loop.add_signal_handler(signum, stop, signum)
+                    for signum in _STOPPING:
+                        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup, and jobs in the background
+                            loop.add_signal_handler(signum, stop, signum)
             return await work
 
         try:
@@ -99,4 +101,4 @@ class Invocation:
         except asyncio.CancelledError:
             if stopped_by is None:
                 raise
-            raise (TerminatedError if stopped_by == signal.SIGTERM else KeyboardInterrupt) from None
+            raise (KeyboardInterrupt if stopped_by == signal.SIGINT else TerminatedError) from None

@@ -60,7 +60,7 @@ class Output:
         self.as_json = as_json
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
-        self._doing = ""
+        self._doing = self._dots = ""
         self._live: Live | None = None
 
     def emit(self, document: Any, render: Callable[[], RenderableType]) -> None:
@@ -102,8 +102,8 @@ class Output:
         self._tell("warning", text, f"warning: {text}", "yellow")
 
     def log(self, text: str) -> None:
-        """Print what was logged, for who looks for a defect."""
-        self._tell("log", text, text, "dim")
+        """Print what was logged, or a traceback, for who looks for a defect."""
+        self._tell("log", text, text, "dim", whole=True)
 
     def fail(self, text: str, document: dict[str, Any] | None = None) -> None:
         """Print an error.
@@ -120,7 +120,8 @@ class Output:
             # A line each, so that what is before an error does not hide it.
             line = json.dumps({kind: document}) + "\n"
         else:
-            line = _to_string(self._err, Text(text, style=style), soft_wrap=whole or not self._err.is_terminal)
+            harmless = "\n".join(map(shown, text.split("\n")))
+            line = _to_string(self._err, Text(harmless, style=style), soft_wrap=whole or not self._err.is_terminal)
         self._write_message(line)
 
     def show(self, what: RenderableType) -> None:
@@ -133,11 +134,13 @@ class Output:
         if self.as_json or not self._err.is_terminal:
             yield
             return
-        self._doing = text
+        # One of its own: what is printed meanwhile has no spinner in it.
+        console = _console(sys.stderr)
+        self._doing, self._dots = _fitting(text, sys.stderr), "line" if console.options.ascii_only else "dots"
         # Not Console.status(), which has what goes to the standard output go to standard error meanwhile.
         with Live(
-            Spinner("dots", Text(text)),
-            console=_console(sys.stderr),  # one of its own: what is printed meanwhile has no spinner in it
+            Spinner(self._dots, Text(self._doing)),
+            console=console,
             refresh_per_second=12.5,
             transient=True,
             redirect_stdout=False,
@@ -153,7 +156,7 @@ class Output:
         """Say how what goes on stands; nothing, if it goes on as it should."""
         if self._live is not None:
             told = f"{self._doing}: {text}" if text else self._doing
-            self._live.update(Spinner("dots", Text(told)), refresh=True)
+            self._live.update(Spinner(self._dots, Text(told)), refresh=True)
 
     @contextmanager
     def _still(self) -> Iterator[None]:
@@ -169,15 +172,19 @@ class Output:
             live.start(refresh=True)
 
     def _write_message(self, text: str) -> None:
+        if sys.stderr is None:  # it was closed at the start
+            return
         # If nobody is there to be told, it is as good as told.
         with self._still(), contextlib.suppress(OSError):
-            sys.stderr.write(text)
+            sys.stderr.write(_fitting(text, sys.stderr))
             sys.stderr.flush()
 
     def _write(self, text: str) -> None:
+        if sys.stdout is None:
+            raise CommandError("the standard output is closed", exit=Exit.STORAGE)
         try:
             with self._still():
-                sys.stdout.write(text)
+                sys.stdout.write(_fitting(text, sys.stdout))
                 sys.stdout.flush()
         except OSError as error:
             # So that Python does not fail once more, when it flushes at its end.
@@ -194,7 +201,7 @@ class Output:
         Raises:
             CommandError: There is no terminal.
         """
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise CommandError("this asks first, and there is no terminal to answer at: pass --yes", exit=Exit.USAGE)
         # input() would write the question to the standard output.
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
@@ -213,4 +220,10 @@ def _to_string(console: Console, what: RenderableType, *, soft_wrap: bool = Fals
     with console.capture() as capture:
         console.print(what, soft_wrap=soft_wrap)
     # A table is filled up with spaces.
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().removesuffix("\n").split("\n"))
+
+
+def _fitting(text: str, stream: TextIO) -> str:
+    """Return a text with what a stream's encoding does not have, escaped."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

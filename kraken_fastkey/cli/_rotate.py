@@ -29,6 +29,7 @@ from kraken_fastkey.cli._exits import CommandError, Exit, exit_of, tell_error
 from kraken_fastkey.cli._handing import Handing
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._options import ask_options, lifetime_options, secret_options
+from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import find_key, open_client
 
 __all__ = ["rotate_command"]
@@ -125,7 +126,7 @@ async def _rotate(
     invocation: Invocation, request: CreateKeyRequest, old: KeyInfo, handing: Handing, *, rename: bool
 ) -> FastApiKey:
     async with open_client(invocation) as client:
-        with invocation.output.spinner(f"Rotating {old.api_key_name}"):
+        with invocation.output.spinner(f"Rotating {shown(old.api_key_name)}"):
             key = await client.create_key(
                 request,
                 save=lambda key: handing.save(invocation, _named(key, old, rename=rename), rotated=old.api_key_name),

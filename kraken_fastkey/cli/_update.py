@@ -14,6 +14,7 @@ from kraken_fastkey.cli._dry_run import plan_request, show_requests
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
 from kraken_fastkey.cli._options import key_options, permissions_of
+from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
 __all__ = ["update_command"]
@@ -82,6 +83,6 @@ async def _update(invocation: Invocation, request: UpdateKeyRequest) -> KeyInfo 
     """Change a key, and return how it is now; `None` if it is not listed."""
     name = request.new_api_key_name or request.api_key_name
     async with open_client(invocation) as client:
-        with invocation.output.spinner(f"Changing {request.api_key_name}"):
+        with invocation.output.spinner(f"Changing {shown(request.api_key_name)}"):
             await client.update_key(request)
             return next((key for key in await client.list_keys() if key.api_key_name == name), None)

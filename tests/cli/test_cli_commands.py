@@ -553,6 +553,6 @@ async def test_data_alone_is_on_the_standard_output(cli: Cli) -> None:
         "rotate c --ccxt",
     ):
         cli.set_token()
-        ended = await cli(*line.split(), "--json")
+        ended = await cli(*line.split(), "--json", "--debug")
         assert ended.out == "" or isinstance(json.loads(ended.out), dict)
         assert all(len(json.loads(message)) == 1 for message in ended.err.splitlines())

@@ -191,10 +191,41 @@ async def test_a_closed_output_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch
     assert Exit.STORAGE == code
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors")
+async def test_no_standard_output_at_all(cli: Cli) -> None:
+    """A key whose secret was to be printed where nothing is open is deleted; so is nothing that is not asked for."""
+    cli.set_token()
+    for command, code in (("create a --show-secret", Exit.STORAGE), ("create b --env-file .env", Exit.STORAGE)):
+        done = await asyncio.create_subprocess_shell(
+            f"{shlex.quote(sys.executable)} -m kraken_fastkey {command} >&-", stderr=subprocess.PIPE
+        )
+        _, err = await done.communicate()
+        assert code == done.returncode
+        assert b"error: the standard output is closed" in err
+    # The second one is in its file: only what was to be shown of it could not be.
+    assert ["b"] == [key.api_key_name for key in cli.sandbox.keys()]
+
+
+async def test_a_terminal_that_knows_ascii_alone(cli: Cli) -> None:
+    """What it cannot show is escaped, whatever moves as well."""
+    cli.set_token()
+    name = "\u043a\u043b\u044e\u0447"
+    for command in (f"create {name} --read-only --show-secret", "list", f"delete {name} --yes"):
+        done = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "kraken_fastkey", *command.split()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "FORCE_COLOR": "1"},
+        )
+        out, err = await done.communicate()
+        assert 0 == done.returncode, err
+        assert rb"\u043a\u043b\u044e\u0447" in out
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_create_that_is_stopped_leaves_no_key(signum: signal.Signals, exit_code: int, cli: Cli) -> None:
-    """Ctrl-C and SIGTERM end a command whose answer is under way; the key that was made is deleted first."""
+@pytest.mark.parametrize(("signal_name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+async def test_a_create_that_is_stopped_leaves_no_key(signal_name: str, exit_code: int, cli: Cli) -> None:
+    """They end a command whose answer is under way; the key that was made is deleted first."""
     cli.set_token()
     cli.sandbox.faults.add(Drip(1, 1), operation="create_key")
     process = await asyncio.create_subprocess_exec(
@@ -206,7 +237,7 @@ async def test_a_create_that_is_stopped_leaves_no_key(signum: signal.Signals, ex
     async with asyncio.timeout(60):
         while not cli.sandbox.keys():
             await asyncio.sleep(0.01)
-        process.send_signal(signum)
+        process.send_signal(signal.Signals[signal_name])
         assert b"ending: what has been sent is brought to its end first\n" == await process.stderr.readline()
         cli.gate.set()
         out, err = await process.communicate()
