@@ -141,7 +141,7 @@ async def _put_for_sure(lease: KeyLease, put: Put, key: FastApiKey) -> FastApiKe
             lease._tell_not_placed(key, _told(error))  # noqa: SLF001  # of our own class
         else:
             return key
-        await asyncio.sleep(wait)
+        await lease._runtime.rest(wait)  # noqa: SLF001  # one clock for both
         wait = min(most, 2 * wait)
         if lease.health.state in {"valid", "failing"}:
             key = lease.key

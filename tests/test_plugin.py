@@ -194,7 +194,7 @@ class Project:
         if "no:asyncio" not in options:
             settings += ["-o", "asyncio_default_fixture_loop_scope=function"]
         return subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-v", "-W", "error", *settings, *options],
+            [sys.executable, "-W", "error", "-m", "pytest", "-v", "-W", "error", *settings, *options],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": self.path, **variables},
             capture_output=True,
@@ -230,12 +230,6 @@ AUTO = "--asyncio-mode=auto"
     [
         pytest.param("", "pytest.fixture", [AUTO], id="auto"),
         pytest.param("pytest.mark.asyncio", "pytest_asyncio.fixture", [STRICT], id="strict"),
-        pytest.param(
-            "pytest.mark.asyncio(loop_scope='module')",
-            "pytest_asyncio.fixture(loop_scope='module')",
-            [STRICT],
-            id="module",
-        ),
         pytest.param(
             "",
             "pytest_asyncio.fixture(loop_scope='session')",
@@ -303,7 +297,7 @@ def test_without_an_event_loop(project: Project) -> None:
 def test_under_xdist(project: Project) -> None:
     """Each worker has sandboxes of its own."""
     tests = ASYNC_TESTS.format(marks="")
-    project.write(conftest=bot("", "pytest.fixture"), test_bot=tests, test_too=tests)
+    project.write(conftest=bot("", "pytest.fixture"), test_bot=tests)
     assert names_in(tests) == project.passed(AUTO, "-n", "2")
 
 

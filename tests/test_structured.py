@@ -19,6 +19,7 @@ from kraken_fastkey import (
     RefreshingTokenProvider,
     StaticTokenProvider,
     UpdateKeyRequest,
+    verify_key,
 )
 from kraken_fastkey.sandbox import FAULTS, Drip, Hang, KrakenSandbox
 from kraken_fastkey.stores import MemoryGrantStore, MemoryKeyStore
@@ -175,6 +176,29 @@ async def test_timeouts_around_each_call(sandbox: KrakenSandbox, operation: str,
         assert 0 == _cancelling()
         assert ["mine"] == [key.api_key_name for key in await client.list_keys()]
     assert ["mine"] == [key.api_key_name for key in sandbox.keys()]
+
+
+@pytest.mark.parametrize("way", ["asyncio.timeout", "asyncio.wait_for", "anyio.fail_after"])
+async def test_timeouts_around_a_login_and_a_check(sandbox: KrakenSandbox, way: str) -> None:
+    """The same holds for the login's calls, and for what asks the trading API."""
+    async with _client_of(sandbox) as client, oauth_client_of(sandbox) as oauth:
+        key = await client.create_key(REQUEST)
+        request = oauth.authorization_request()
+        code = oauth.read_callback(sandbox.approve(request.url), request)
+        grant = await asyncio.to_thread(log_in, sandbox)
+        sandbox.faults.script("token", [SLOW, SLOW])
+        sandbox.faults.add(SLOW, operation="get_api_key_info")
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: oauth.exchange_code(code, request),
+            lambda: oauth.refresh(grant),
+            lambda: verify_key(key, base_url=sandbox.api_url),
+        ]
+        for call in calls:
+            with pytest.raises(TimeoutError):
+                await _timed_out(call, way)
+            assert 0 == _cancelling()
+        again = await oauth.exchange_code(code, request)  # it has gone on, and is good once
+        assert again.access_token.get_secret_value() in sandbox.secrets
 
 
 async def test_timeout_around_a_refresh_loses_no_grant(sandbox: KrakenSandbox) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import heapq
 import itertools
 import math
+import threading
 import time as system_time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,7 @@ class KrakenClock:
         self._now = math.floor(system_time.time()) if start is None else start
         self._start = self._now
         self._sleepers: list[_Sleeper] = []
+        self._lock = threading.Lock()  # a bot may run in a thread of its own
         self._numbers = itertools.count()
         self._events = 0
         self._awake: set[asyncio.Task[Any]] = set()
@@ -142,8 +144,8 @@ class KrakenClock:
             ValueError: The sum is negative.
         """
         self._now = self._target(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) + by)
-        while self._sleepers and self._sleepers[0].due <= self._now + _ROUNDING:
-            self._wake(heapq.heappop(self._sleepers))
+        while (sleeper := self._pop(self._now)) is not None:
+            self._wake(sleeper)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -193,7 +195,8 @@ class KrakenClock:
             loop.call_soon(_finish, future)
             return future
         sleeper = _Sleeper(self._now + seconds, next(self._numbers), presses, asyncio.current_task(), loop, future)
-        heapq.heappush(self._sleepers, sleeper)
+        with self._lock:
+            heapq.heappush(self._sleepers, sleeper)
         if presses and not self._travelling and not self._is_moving:
             self._mover = loop.create_task(self._move(None))
         return future
@@ -201,7 +204,11 @@ class KrakenClock:
     @property
     def _presses(self) -> bool:
         """Whether a call waits, so that the clock is to move by itself."""
-        return any(sleeper.presses and not sleeper.is_gone for sleeper in self._sleepers)
+        return any(sleeper.presses for sleeper in self._living())
+
+    def _living(self) -> list[_Sleeper]:
+        with self._lock:
+            return [sleeper for sleeper in self._sleepers if not sleeper.is_gone]
 
     @property
     def _is_moving(self) -> bool:
@@ -218,17 +225,23 @@ class KrakenClock:
         """
         while target is not None or self._presses:
             await self._settle()
-            self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper.is_gone]
-            heapq.heapify(self._sleepers)
-            due = self._sleepers[0].due if self._sleepers else math.inf
-            if not self._presses and (target is None or due > target + _ROUNDING):
+            until = math.inf if self._presses else target
+            sleeper = None if until is None else self._pop(until)
+            if sleeper is None:
                 return
-            self._now = max(self._now, due)
-            self._wake(heapq.heappop(self._sleepers))
+            self._now = max(self._now, sleeper.due)
+            self._wake(sleeper)
+
+    def _pop(self, until: float) -> _Sleeper | None:
+        """Take out who is due first, if that is so until then; forget who has gone."""
+        with self._lock:
+            while self._sleepers and (self._sleepers[0].is_gone or self._sleepers[0].due <= until + _ROUNDING):
+                sleeper = heapq.heappop(self._sleepers)
+                if not sleeper.is_gone:
+                    return sleeper
+        return None
 
     def _wake(self, sleeper: _Sleeper) -> None:
-        if sleeper.is_gone:
-            return
         self._events += 1
         if sleeper.owner is not None and not sleeper.owner.done():
             self._awake.add(sleeper.owner)
@@ -264,7 +277,7 @@ class KrakenClock:
 
     def _is_idle(self) -> bool:
         """Whether nobody is at work: each who was woken has ended, or sleeps again, or waits for who presses."""
-        asleep = {sleeper.owner for sleeper in self._sleepers if not sleeper.is_gone}
+        asleep = {sleeper.owner for sleeper in self._living()}
         present = asyncio.current_task()
         self._awake = {task for task in self._awake if task is not present and task not in asleep and not task.done()}
         return not self._under_way and not self._open_requests() and (self._presses or not self._awake)
