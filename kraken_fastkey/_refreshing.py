@@ -310,6 +310,10 @@ class RefreshingTokenProvider(Unpicklable):
             self._failure = None
             return None
         holds = self._grant is not None and self._holds(self._grant, rejected)
+        if isinstance(error, ReauthorizationRequiredError) and not holds:
+            # A dead grant is asked about just once; a login may bring another at any moment.
+            self._failure = None
+            return error
         pause = (_PAUSE_WHILE_GOOD if holds else _PAUSE_WHEN_BAD) * (1 + self._runtime.random())
         self._failure = _Failure(error, self._runtime.monotonic() + pause, holds)
         return error

@@ -74,7 +74,8 @@ sys.path.append(str(Path(__file__).parent / "stores"))
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 RUN_PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
-ALL_PAGES = [*RUN_PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"]
+_BESIDE = ("CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md")
+ALL_PAGES = [*RUN_PAGES, *(ROOT / name for name in _BESIDE), *ROOT.glob("examples/*/*.md")]
 MAX_NOT_RUN = 3
 EXTRAS = ("ccxt", "cryptography", "kraken", "opentelemetry", "redis", "sqlalchemy")
 

@@ -20,6 +20,7 @@ from kraken_fastkey import (
     FastKeyError,
     InvalidRequestError,
     ReauthorizationRequiredError,
+    RetryPolicy,
     ServiceUnavailableError,
     StoreError,
     StoreLockTimeoutError,
@@ -86,8 +87,9 @@ class World:
         return RefreshingTokenProvider(self.oauth, store or self.store, **options, _runtime=self.time.runtime)
 
     def client(self, provider: RefreshingTokenProvider) -> FastKeyClient:
-        """Return a client that gets its tokens there."""
-        return FastKeyClient(provider, base_url=self.sandbox.base_url, _runtime=self.time.runtime)
+        """Return a client that gets its tokens there, and gives no call up because the clock is set."""
+        patient = RetryPolicy(deadline=None)
+        return FastKeyClient(provider, base_url=self.sandbox.base_url, retry=patient, _runtime=self.time.runtime)
 
     async def log_in(self) -> Grant:
         """Have the user authorize the app, and store the grant."""
@@ -470,6 +472,22 @@ async def test_saving_again_may_fail_in_any_way(world: World, caplog: pytest.Log
     assert "the grant of generation 2 is not saved yet: StoreLockTimeoutError" in caplog.text
     assert token == await provider.get_token()
     assert await world.agrees()
+
+
+@pytest.mark.parametrize("before", ["nothing", "a dead grant"])
+async def test_a_login_is_noticed_at_once(world: World, before: str) -> None:
+    """Whoever was told that nobody has logged in, or that the grant is dead, has a token right after the login."""
+    store = world.store if before == "a dead grant" else WatchedStore()
+    provider = world.provider(store)
+    world.sandbox.revoke_grant()
+    world.time.now += HOURS_4
+    with pytest.raises(ReauthorizationRequiredError):
+        await provider.get_token()
+    request = world.oauth.authorization_request()
+    code = world.oauth.read_callback(world.sandbox.approve(request.url), request)
+    await store.save(await world.oauth.exchange_code(code, request))
+    token = await provider.get_token()
+    assert world.sandbox.grants()[-1].access_token == token.value.get_secret_value()
 
 
 async def test_a_newer_grant_in_the_store_outweighs_an_invalid_grant(world: World) -> None:
