@@ -15,7 +15,7 @@ from rich.text import Text
 
 import kraken_fastkey
 from kraken_fastkey import AccessToken, FastKeyError, Grant, PermissionDeniedError, SecretStr, Timeouts, _wire
-from kraken_fastkey._transport import AiohttpTransport
+from kraken_fastkey._transport import AiohttpTransport, check_base_url
 from kraken_fastkey.cli._advice import advise
 from kraken_fastkey.cli._command import ProfileCommand
 from kraken_fastkey.cli._config import Profile, default_config_path
@@ -114,13 +114,16 @@ async def _examine(invocation: Invocation, profile: Profile) -> list[Finding]:
     findings.append(finding)
     token, finding = await _token(invocation, grant)
     findings.append(finding)
-    answer, took = await _reach(invocation, base_url_of(profile), token)
+    first, second = _wire.LIST_PATHS
+    answer, took = await _reach(invocation, base_url_of(profile), token, first)
+    if isinstance(answer, _wire.WireResponse) and answer.status in {404, 405}:
+        answer, took = await _reach(invocation, base_url_of(profile), token, second)
     findings.append(_reachability("api", base_url_of(profile), answer, took))
     if isinstance(answer, _wire.WireResponse):
         findings.append(_clock(invocation, answer, took))
     if token is not None:
         findings += _scopes(invocation, token, answer)
-    answer, took = await _reach(invocation, api_url_of(profile), None, path="/0/public/Time")
+    answer, took = await _reach(invocation, api_url_of(profile), None, "/0/public/Time")
     findings.append(_reachability("trading api", api_url_of(profile), answer, took))
     return findings
 
@@ -179,12 +182,13 @@ async def _token(invocation: Invocation, grant: Grant | None) -> tuple[AccessTok
 
 
 async def _reach(
-    invocation: Invocation, url: str, token: AccessToken | None, *, path: str = _wire.LIST_PATHS[0]
+    invocation: Invocation, url: str, token: AccessToken | None, path: str
 ) -> tuple[_wire.WireResponse | FastKeyError, float]:
     """Send one read, and return the answer and how many seconds it took."""
     began = invocation.runtime.monotonic()
     authorization = {} if token is None else {"Authorization": _bearer(token)}
     try:
+        check_base_url(url)  # a token goes there
         transport = AiohttpTransport(url, None, _TIMEOUTS)
         try:
             request = _wire.list_keys(path).request

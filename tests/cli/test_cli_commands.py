@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import signal
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from cli_kit import Cli, cli_fixture
 from kraken_fastkey import CreateKeyRequest, FastKeyClient, StaticTokenProvider
 from kraken_fastkey._grant import Rotation
 from kraken_fastkey.cli._exits import Exit
-from kraken_fastkey.sandbox import Answer, Disconnect
+from kraken_fastkey.sandbox import Answer, Disconnect, Drip
 from kraken_fastkey.stores import FileGrantStore
 
 FIXTURES = (cli_fixture,)
@@ -93,6 +94,15 @@ async def test_what_a_login_asks_for(cli: Cli) -> None:
     assert [*mine, "account.info:basic"] == json.loads((await cli.login("--json")).out)["scopes"]
     ended = await cli.login("--scope", "account.fast-api-key:read", "--json")
     assert ["account.fast-api-key:read"] == json.loads(ended.out)["scopes"]
+
+
+async def test_a_login_that_cannot_be_forgotten(cli: Cli) -> None:
+    """Where the file cannot be removed, that is said."""
+    (cli.config.parent / "grants" / "sandbox").mkdir(parents=True, mode=0o700)
+    (cli.config.parent / "grants").chmod(0o700)
+    ended = await cli("logout")
+    assert Exit.STORAGE == ended.code
+    assert "cannot be removed" in ended.err
 
 
 async def test_a_denied_login(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +268,17 @@ async def test_update_changes_what_is_said_alone(cli: Cli) -> None:
     assert [] == json.loads(ended.out)["key"]["ip_allowlist"]
 
 
+async def test_update_of_a_key_that_the_list_does_not_show(cli: Cli) -> None:
+    """The change is made all the same; there is nothing to show."""
+    cli.set_token()
+    await cli("create", "a", "--show-secret")
+    for more in ([], ["--json"]):
+        cli.sandbox.faults.add(Answer(200, {"result": []}), operation="list_keys")
+        ended = await cli("update", "a", "--any-ip", *more)
+        assert 0 == ended.code
+        assert ended.out == "" or json.loads(ended.out) == {"key": None}
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -306,6 +327,52 @@ async def test_rotate_keeps_name_rights_and_length_of_life(cli: Cli) -> None:
     assert cli.time.now + 7 * DAY == new.valid_until
     operations = [request.operation for request in cli.sandbox.requests]
     assert ["list_keys", "create_key", "delete_key", "update_key"] == operations[1:]
+
+
+async def test_rotate_takes_no_guess(cli: Cli) -> None:
+    """Where Kraken does not tell what the old key may do, or how long it lives, nothing is made."""
+    cli.set_token()
+    odd: dict[str, tuple[dict[str, Any], Exit]] = {
+        "does not tell what 'a' may do": ({"permissions": "all", "ip_allowlist": []}, Exit.CHECK),
+        "how long it was made for is not known": (
+            {"permissions": {}, "ip_allowlist": [], "valid_until": 1_700_000_000},
+            Exit.USAGE,
+        ),
+    }
+    for text, (fields, code) in odd.items():
+        cli.sandbox.faults.add(Answer(200, {"result": [{"api_key_name": "a", **fields}]}), operation="list_keys")
+        ended = await cli("rotate", "a", "--env-file", ".env", "--yes")
+        assert code == ended.code
+        assert text in ended.err
+    assert "create_key" not in [request.operation for request in cli.sandbox.requests]
+    # An end that is still to come is kept, where it is not known when it began.
+    fields = {"permissions": {}, "ip_allowlist": [], "valid_until": 1_900_000_000}
+    cli.sandbox.faults.add(Answer(200, {"result": [{"api_key_name": "a", **fields}]}), operation="list_keys")
+    (create, *_) = json.loads((await cli("rotate", "a", "--dry-run", "--json")).out)["requests"]
+    assert 1_900_000_000 == json.loads(create["body"])["valid_until"]
+
+
+async def test_a_rotation_that_is_stopped_says_what_is_left(cli: Cli) -> None:
+    """Ctrl-C after the new key is written, and before the old one is deleted."""
+    cli.set_token()
+    await cli("create", "a", "--read-only", "--show-secret")
+    cli.sandbox.faults.add(Drip(1, 1), operation="delete_key")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kraken_fastkey", "rotate", "a", "--env-file", ".env", "--yes"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        while "delete_key" not in [request.operation for request in cli.sandbox.requests]:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        told = await process.stderr.readline()
+        cli.gate.set()
+        await process.communicate()
+    (new,) = [key for key in cli.sandbox.keys() if key.api_key_name != "a"]
+    assert Exit.INTERRUPTED == process.returncode
+    assert f"named {new.api_key_name!r}; what is left to do: kraken-fastkey delete a && " in told.decode()
+    assert new.secret in Path(".env").read_text(encoding="utf-8")
 
 
 async def test_rotate_to_another_name(cli: Cli) -> None:
@@ -462,21 +529,51 @@ async def test_doctor_finds_all_well(cli: Cli) -> None:
     ] == list(_findings(ended.out))
 
 
-async def test_doctor_without_anything(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says where the configuration is missing, and what to set."""
+async def test_doctor_before_the_first_login(cli: Cli) -> None:
+    """It says that nobody has logged in, and what to run; of a server that is not there, too."""
     async with cli.sandbox.unreachable():
-        monkeypatch.setenv("KRAKEN_FASTKEY_CONFIG", "")
-        cli.set_token()
-        cli.config.write_text(cli.config.read_text(encoding="utf-8"), encoding="utf-8")
-        monkeypatch.delenv("KRAKEN_FASTKEY_TOKEN")
-        monkeypatch.setenv("KRAKEN_FASTKEY_CONFIG", str(cli.config))
         ended = await cli("doctor", "--json")
     found = _findings(ended.out)
     assert Exit.CHECK == ended.code
     assert ("problem", "problem", "problem") == tuple(found[check][0] for check in ("login", "access token", "api"))
     assert "run kraken-fastkey login" in found["login"][1]
     assert "Connection refused" in found["api"][1]
-    assert "clock" not in found
+    assert not found.keys() & {"clock", "access"}
+
+
+async def test_doctor_without_a_configuration(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where there should be one; with a token from the environment, none is needed."""
+    monkeypatch.delenv("KRAKEN_FASTKEY_CONFIG")
+    # Kraken's own servers are not to be asked from a test.
+    monkeypatch.setattr("kraken_fastkey.cli._doctor.base_url_of", lambda _: cli.sandbox.base_url)
+    monkeypatch.setattr("kraken_fastkey.cli._doctor.api_url_of", lambda _: cli.sandbox.api_url)
+    found = _findings((await cli("doctor", "--json")).out)
+    assert ("warning", "skipped") == (found["configuration"][0], found["login"][0])
+    assert "write one, or set KRAKEN_FASTKEY_TOKEN" in found["configuration"][1]
+    cli.set_token()
+    ended = await cli("doctor", "--json")
+    assert 0 == ended.code
+    assert ("ok", "ok", "skipped") == tuple(
+        _findings(ended.out)[check][0] for check in ("configuration", "access", "scopes")
+    )
+
+
+async def test_doctor_sends_no_token_in_clear(cli: Cli) -> None:
+    """A server over plain http, but for loopback, is not asked."""
+    cli.set_token()
+    text = cli.config.read_text(encoding="utf-8").replace(cli.sandbox.base_url, "http://192.0.2.1/oauth")
+    cli.config.write_text(text, encoding="utf-8")
+    found = _findings((await cli("doctor", "--json")).out)
+    assert "problem" == found["api"][0]
+    assert "would send the access token in clear to 192.0.2.1" in found["api"][1]
+
+
+async def test_doctor_knows_both_addresses_of_the_list(cli: Cli) -> None:
+    """A server that has but the one of Kraken's description is well, too."""
+    await cli.login()
+    cli.sandbox.faults.script("list_keys", [Answer(404, {"error": ["EGeneral:Unknown method"]})])
+    ended = await cli("doctor", "--json")
+    assert (0, "ok") == (ended.code, _findings(ended.out)["access"][0])
 
 
 @pytest.mark.parametrize(
