@@ -233,6 +233,55 @@ async def test_travel_goes_on_though_somebody_waits_for_no_moment(clock: KrakenC
     task.cancel()
 
 
+async def test_travel_waits_for_what_is_under_way(clock: KrakenClock) -> None:
+    """A request that was begun before a travel ends before the clock moves, however slow the network is."""
+    seen: list[float] = []
+
+    async def request() -> None:
+        with SYSTEM.working():
+            await asyncio.sleep(0.05)
+            seen.append(clock.time())
+
+    task = asyncio.create_task(request())
+    await clock.travel(hours=1)
+    assert [START] == seen
+    await task
+
+
+async def test_key_that_is_being_made_is_of_before_the_travel(clock: KrakenClock) -> None:
+    """The same with a client: the key was made, and its answer read, before the hour passed."""
+    async with (
+        KrakenSandbox(clock=clock.time) as sandbox,
+        FastKeyClient(StaticTokenProvider(sandbox.issue_token()), base_url=sandbox.base_url) as client,
+    ):
+        task = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+        await clock.travel(hours=1)
+        assert task.done()
+        assert [f"{START:.0f}"] == [key.created_time for key in sandbox.keys()]
+
+
+async def test_it_may_take_the_place_of_asyncio_sleep(clock: KrakenClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that calls `asyncio.sleep` itself can be made to live in the test's time, with its lease."""
+    monkeypatch.setattr(asyncio, "sleep", clock.sleep)
+    rounds: list[str] = []
+    async with (
+        KrakenSandbox(clock=clock.time) as sandbox,
+        FastKeyClient(StaticTokenProvider(sandbox.issue_token(expires_in=1e9)), base_url=sandbox.base_url) as client,
+        KeyLease(client, CreateKeyRequest(permissions=Permissions(funds_query=True))) as lease,
+    ):
+
+        async def bot() -> None:
+            while True:
+                await asyncio.sleep(600)
+                rounds.append(lease.key.api_key)
+
+        task = asyncio.create_task(bot())
+        await clock.travel(hours=5)
+        task.cancel()
+    assert 30 == len(rounds)
+    assert 2 == len(set(rounds))
+
+
 async def test_time_is_the_system_s_again_afterwards() -> None:
     """After the block, time is the system's, for what was made before as well; the machine's it has been throughout."""
     clock = KrakenClock(START)

@@ -19,6 +19,7 @@ from kraken_fastkey._runtime import Runtime, in_place_of_the_system
 
 __all__ = ["KrakenClock"]
 
+_sleep: Final = asyncio.sleep  # the real one, whatever a test puts in its place
 _CHANCE: Final = 0.5  # of every wait that is drawn by lot: a test is to be the same each time
 _ROUNDS: Final = 10  # of the event loop, for what follows from what without any network in between
 _LOOK_SECONDS: Final = 0.001  # real ones, between two looks at what goes on
@@ -261,7 +262,7 @@ class KrakenClock:
         is_idle = False
         while True:
             for _ in range(_ROUNDS):
-                await asyncio.sleep(0)
+                await _sleep(0)
             was_idle, is_idle = is_idle, self._is_idle()
             events = (self._events, self._all_requests(), self._open_requests())
             now = system_time.monotonic()
@@ -273,7 +274,7 @@ class KrakenClock:
                 # Whoever is awake waits for something that is no moment: for a queue, or a server that hangs.
                 self._awake.clear()
                 return
-            await asyncio.sleep(_LOOK_SECONDS)
+            await _sleep(_LOOK_SECONDS)
 
     def _is_idle(self) -> bool:
         """Whether nobody is at work: each who was woken has ended, or sleeps again, or waits for who presses."""
