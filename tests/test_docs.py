@@ -549,3 +549,18 @@ def test_the_events_page_has_each_metric() -> None:
     _Meter.rows.clear()
     kraken_fastkey.otel.OpenTelemetryObserver(meter_provider=_MeterProvider())
     assert sorted(_Meter.rows) == sorted(row[:3] for row in rows_of("reference/events.md", "Metrics"))
+
+
+def test_the_queries_ask_for_what_there_is() -> None:
+    """Each name in the queries for Prometheus is a metric, or an attribute of it, by the rules of its exporter."""
+    known = {"le", "otel_scope_name"}
+    for name, kind, unit, attributes in rows_of("reference/events.md", "Metrics"):
+        metric = name.strip("`").replace(".", "_") + ("_seconds" if unit == "`s`" else "")
+        suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_count", "_sum", "_bucket"]}[kind]
+        known |= {metric + suffix for suffix in suffixes}
+        known |= {attribute.replace(".", "_") for attribute in re.findall(r"`([\w.]+)`", attributes)}
+    page = "how-to/observe.md"
+    queries = [cell for title in ("A dashboard", "Alarms") for row in rows_of(page, title) for cell in row[1:]]
+    asked = set(re.findall(r"\b(?:kraken_fastkey|http|error|otel|server)_\w+", " ".join(queries)))
+    assert 15 < len(asked)
+    assert set() == asked - known

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +43,8 @@ from kraken_fastkey import (
     _log_records,
     _observed,
 )
+from kraken_fastkey._wire.http import WireResponse
+from kraken_fastkey.otel import OpenTelemetryObserver
 from kraken_fastkey.sandbox import Answer, Disconnect, Hang, KrakenSandbox
 
 MakeClient = Callable[..., FastKeyClient]
@@ -421,6 +425,37 @@ async def test_the_count_of_what_runs_sees_a_hook(observed: FastKeyClient, profi
     await _calls(observed)
     assert 20 <= sum("attrs" in call or "__init__" in call for call in profiled)
     assert 20 == sum("_emitter.py: emit" == call for call in profiled)
+
+
+class _Canned:
+    """A transport that answers at once, so that what is measured is ours."""
+
+    async def send(self, *_: object) -> WireResponse:
+        """Return an empty list of keys."""
+        return WireResponse(200, {"content-type": "application/json"}, b'{"result": []}', "complete", (1, 1))
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+async def test_what_a_hook_costs() -> None:
+    """A measurement, printed: a call without a hook, with one that does nothing, and with OpenTelemetry's."""
+    hooks = {"none": None, "a plain function": lambda _: None, "OpenTelemetry, no SDK": OpenTelemetryObserver()}
+    clients = {
+        name: FastKeyClient(StaticTokenProvider("FAKE"), on_event=hook, _transport=_Canned())
+        for name, hook in hooks.items()
+    }
+    best = dict.fromkeys(clients, math.inf)
+    for _ in range(5):  # in turn, and the best of each, so that other programs do not count
+        for name, client in clients.items():
+            began = time.perf_counter()
+            for _ in range(200):
+                await client.list_keys()
+            best[name] = min(best[name], (time.perf_counter() - began) / 200)
+    print(", ".join(f"{name}: {1e6 * seconds:.1f} us a call" for name, seconds in best.items()))
+    for client in clients.values():
+        await client.aclose()
+    assert best["none"] < 2 * best["a plain function"]
 
 
 def test_names_are_stable_and_differ() -> None:
