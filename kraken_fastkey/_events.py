@@ -79,7 +79,7 @@ AttemptOutcome = Literal["succeeded"] | Outcome
 """What an attempt did at Kraken: `"succeeded"`, or how it failed, see `Outcome`."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Event:
     """Something that happened. Each kind is a class of its own, with a stable `name`.
 
@@ -96,6 +96,19 @@ class Event:
     time: float
     call_id: int | None
 
+    # Once for all classes: attrs would compile these for each, and with them the import would take 12 ms longer.
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)))
+        return f"{type(self).__name__}({fields})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return attrs.astuple(self, recurse=False) == attrs.astuple(other, recurse=False)
+
+    def __hash__(self) -> int:
+        return hash((type(self), attrs.astuple(self, recurse=False)))
+
 
 EventHook = Callable[[Event], object]
 """Takes each event, in the event loop, right when it happens: it must not block. What it returns is not used.
@@ -104,7 +117,7 @@ What it raises is logged once for each type of exception, and does no harm to th
 """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallStarted(Event):
     """A method of the client was called.
 
@@ -119,7 +132,7 @@ class CallStarted(Event):
     api_key_name: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallEnded(Event):
     """A call has ended. If its caller was cancelled, it ends when what was under way has been cleared up.
 
@@ -149,7 +162,7 @@ class CallEnded(Event):
     codes: tuple[str, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AttemptStarted(Event):
     """An HTTP request is about to be sent.
 
@@ -171,7 +184,7 @@ class AttemptStarted(Event):
     url: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AttemptEnded(Event):
     """An HTTP request was answered, or has failed.
 
@@ -204,7 +217,7 @@ class AttemptEnded(Event):
     codes: tuple[str, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RetryScheduled(Event):
     """An attempt failed, and there will be another one.
 
@@ -223,7 +236,7 @@ class RetryScheduled(Event):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TokenRejected(Event):
     """Kraken refused the access token (401), and the provider is asked for another.
 
@@ -238,7 +251,7 @@ class TokenRejected(Event):
     generation: int | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class KrakenWarned(Event):
     """An answer that succeeded holds warnings.
 
@@ -253,7 +266,7 @@ class KrakenWarned(Event):
     codes: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LockoutStarted(Event):
     """Kraken has locked the account or address out. The account's client sends nothing for a while.
 
@@ -268,7 +281,7 @@ class LockoutStarted(Event):
     wait_seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LockoutEnded(Event):
     """After a lockout, Kraken has let a request in.
 
@@ -281,7 +294,7 @@ class LockoutEnded(Event):
     operation: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReconcileStarted(Event):
     """A create or update may have been carried out, and the client begins to find out.
 
@@ -298,7 +311,7 @@ class ReconcileStarted(Event):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReconcileLooked(Event):
     """The client has looked into the list of keys.
 
@@ -319,7 +332,7 @@ class ReconcileLooked(Event):
     error_type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class KeyRenamed(Event):
     """A create goes on under another generated name, since the first one may turn up late.
 
@@ -336,7 +349,7 @@ class KeyRenamed(Event):
     new_api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReconcileEnded(Event):
     """The client has found out what became of a create or update, or has given up.
 
@@ -356,7 +369,7 @@ class ReconcileEnded(Event):
     error_type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OrphanDeleted(Event):
     """A key that nobody holds was deleted.
 
@@ -369,7 +382,7 @@ class OrphanDeleted(Event):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OrphanNotDeleted(Event):
     """A key that nobody holds could not be deleted yet.
 
@@ -384,7 +397,7 @@ class OrphanNotDeleted(Event):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OrphanSettled(Event):
     """The client looked for a key in the background, and is sure now that nobody's key is left.
 
@@ -397,7 +410,7 @@ class OrphanSettled(Event):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OrphanSuspected(Event):
     """A key may exist though nobody holds it, and the client could not find out: look, and delete it.
 
@@ -410,7 +423,7 @@ class OrphanSuspected(Event):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class DangerousKeyRequested(Event):
     """A key is asked for that may withdraw funds, from any address or for ever.
 
@@ -429,7 +442,7 @@ class DangerousKeyRequested(Event):
     danger: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClosingCutOff(Event):
     """The client closed, and what was under way did not end in time.
 
@@ -442,7 +455,7 @@ class ClosingCutOff(Event):
     wait_seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RequestsLeftOpen(Event):
     """The client closed while requests were still under way.
 
@@ -455,7 +468,7 @@ class RequestsLeftOpen(Event):
     requests: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefreshStarted(Event):
     """A token provider sees to it that there is a good token: in the store, or by a refresh.
 
@@ -470,7 +483,7 @@ class RefreshStarted(Event):
     generation: int | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefreshEnded(Event):
     """Kraken has issued a new pair of tokens.
 
@@ -487,7 +500,7 @@ class RefreshEnded(Event):
     seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefreshAdopted(Event):
     """The store had a good pair of tokens: at the start, or since another process has refreshed.
 
@@ -504,7 +517,7 @@ class RefreshAdopted(Event):
     seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefreshFailed(Event):
     """There is no new pair of tokens.
 
@@ -525,7 +538,7 @@ class RefreshFailed(Event):
     cause: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class GrantNotSaved(Event):
     """A new pair of tokens could not be saved yet. It is kept in memory, and saving is tried again.
 
@@ -540,14 +553,14 @@ class GrantNotSaved(Event):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class GrantLost(Event):
     """The provider closed, and the present pair of tokens could not be saved: the user must log in again."""
 
     name: ClassVar[str] = "kraken_fastkey.grant.lose"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class GrantAging(Event):
     """The grant's refresh token dies of age before long, unless it is used.
 
@@ -560,7 +573,7 @@ class GrantAging(Event):
     days: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseEvent(Event):
     """Something that happened to a lease: what all of its events have.
 
@@ -571,21 +584,21 @@ class LeaseEvent(Event):
     lease_id: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseEntered(LeaseEvent):
     """A lease was entered, and holds a key: from now on it is kept in the background."""
 
     name: ClassVar[str] = "kraken_fastkey.lease.enter"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseLeft(LeaseEvent):
     """A lease was left: it holds no key any more."""
 
     name: ClassVar[str] = "kraken_fastkey.lease.leave"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseNotCleared(LeaseEvent):
     """A lease was left, and the store could not be told, or its key not be deleted: it dies of age.
 
@@ -598,7 +611,7 @@ class LeaseNotCleared(LeaseEvent):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseRotationStarted(LeaseEvent):
     """A lease looks for another key: in the store, or by making one.
 
@@ -614,7 +627,7 @@ class LeaseRotationStarted(LeaseEvent):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseRotationEnded(LeaseEvent):
     """A lease has found another key, or has failed to.
 
@@ -637,7 +650,7 @@ class LeaseRotationEnded(LeaseEvent):
     error_type: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyTaken(LeaseEvent):
     """A lease has taken a key out of the store.
 
@@ -650,7 +663,7 @@ class LeaseKeyTaken(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyTakenUnseen(LeaseEvent):
     """The keys could not be listed, and the store's key is taken on trust, since it has not expired.
 
@@ -665,7 +678,7 @@ class LeaseKeyTakenUnseen(LeaseEvent):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyMade(LeaseEvent):
     """A lease has made a key, and stored it.
 
@@ -678,7 +691,7 @@ class LeaseKeyMade(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyNotProbed(LeaseEvent):
     """Kraken's trading side could not be asked about a new key.
 
@@ -693,7 +706,7 @@ class LeaseKeyNotProbed(LeaseEvent):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyUnknown(LeaseEvent):
     """Kraken's trading side does not know a new key yet. It is handed over all the same.
 
@@ -706,7 +719,7 @@ class LeaseKeyUnknown(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyDiffers(LeaseEvent):
     """A new key is not what was asked for.
 
@@ -721,7 +734,7 @@ class LeaseKeyDiffers(LeaseEvent):
     differences: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyLockedOut(LeaseEvent):
     """Kraken has locked a new key, or this address, out of its trading side.
 
@@ -734,7 +747,7 @@ class LeaseKeyLockedOut(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyHandedOver(LeaseEvent):
     """A lease has another key from now on: `KeyLease.key` is it, and whoever listens is told.
 
@@ -751,7 +764,7 @@ class LeaseKeyHandedOver(LeaseEvent):
     expires_at: float | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyNotPlaced(LeaseEvent):
     """A new key could not be put where it belongs: an exchange object, a client or a file. It is tried again.
 
@@ -766,7 +779,7 @@ class LeaseKeyNotPlaced(LeaseEvent):
     fault: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseListenerFailed(LeaseEvent):
     """A lease's `on_change` raised an exception.
 
@@ -779,7 +792,7 @@ class LeaseListenerFailed(LeaseEvent):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyGone(LeaseEvent):
     """A lease's key is not at Kraken any more: its user has deleted it.
 
@@ -792,7 +805,7 @@ class LeaseKeyGone(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyRefused(LeaseEvent):
     """Somebody tells the lease that Kraken has refused its key.
 
@@ -805,7 +818,7 @@ class LeaseKeyRefused(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseSwept(LeaseEvent):
     """A key of this lease's store that the store does not know: a crash has left it, and it is deleted.
 
@@ -818,7 +831,7 @@ class LeaseSwept(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyDeleted(LeaseEvent):
     """A lease has deleted a key.
 
@@ -831,7 +844,7 @@ class LeaseKeyDeleted(LeaseEvent):
     api_key_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseKeyNotDeleted(LeaseEvent):
     """A lease could not delete a key yet. It is tried again, and the key dies of age.
 
@@ -846,7 +859,7 @@ class LeaseKeyNotDeleted(LeaseEvent):
     error_type: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseFailing(LeaseEvent):
     """A lease could not renew its key, or not look after it. It is tried again.
 
@@ -863,7 +876,7 @@ class LeaseFailing(LeaseEvent):
     state: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseExpired(LeaseEvent):
     """A lease has no good key any more, and no other one yet. Told once, after the look that has shown it.
 
@@ -876,7 +889,7 @@ class LeaseExpired(LeaseEvent):
     api_key_name: str | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseRecovered(LeaseEvent):
     """After failures, a lease is as it should be.
 
@@ -889,7 +902,7 @@ class LeaseRecovered(LeaseEvent):
     failures: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TokenLifeAssumed(Event):
     """A token answer does not tell how long its access token lives: 4 h are assumed.
 
@@ -902,7 +915,7 @@ class TokenLifeAssumed(Event):
     operation: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class VerificationRetried(Event):
     """Kraken does not know a key that is to be verified: it may be too new.
 
@@ -919,7 +932,7 @@ class VerificationRetried(Event):
     wait_seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StoreInClear(Event):
     """A store keeps the secret of a key without encryption.
 
@@ -932,7 +945,7 @@ class StoreInClear(Event):
     store: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StoreLockNotFreed(Event):
     """A store's lock could not be given back, and expires by itself.
 
@@ -949,7 +962,7 @@ class StoreLockNotFreed(Event):
     fault: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StoreLockExpired(Event):
     """A store's lock expired while it was held.
 
@@ -964,7 +977,7 @@ class StoreLockExpired(Event):
     wait_seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HookFailed(Event):
     """An `on_event` hook raised an exception. Told once for each type of it.
 

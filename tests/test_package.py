@@ -25,7 +25,9 @@ FLOORS: list[set[str]] = [
     {"_models", "_events"},
     {"_log_records", "otel"},
     {"_emitter"},
-    {"_wire.http", "_wire.excerpt", "_wire.converter", "_wire.codes"},
+    {"_wire.http", "_wire.excerpt", "_wire.fields", "_wire.codes", "_wire.decoding"},
+    {"_wire.faults"},
+    {"_wire.converter"},
     {"_wire.calls"},
     {"_wire.answers"},
     {"_wire.token", "_wire.private"},
@@ -125,7 +127,7 @@ def test_the_core_needs_three_packages() -> None:
     requirements = importlib.metadata.requires("kraken-fastkey") or []
     core = {requirement for requirement in requirements if "extra ==" not in requirement}
     assert {"aiohttp", "attrs", "cattrs"} == {re.split("[<>=~]", requirement)[0] for requirement in core}
-    assert {"cli", "crypto", "keyring", "otel", "redis", "sql"} == set(
+    assert {"cli", "crypto", "keyring", "otel", "redis", "speedups", "sql"} == set(
         importlib.metadata.metadata("kraken-fastkey").get_all("Provides-Extra") or []
     )
 
@@ -139,7 +141,7 @@ class Refuse:
         if name.partition(".")[0] in EXTRAS:
             raise ModuleNotFoundError(name)
 EXTRAS = {"ccxt", "click", "kraken", "rich", "cryptography", "keyring", "redis", "sqlalchemy", "opentelemetry"}
-EXTRAS |= {"platformdirs", "pytest", "yaml"}
+EXTRAS |= {"orjson", "platformdirs", "pytest", "yaml"}
 sys.meta_path.insert(0, Refuse())
 import kraken_fastkey, kraken_fastkey.sandbox, kraken_fastkey.stores, kraken_fastkey.cli
 print(kraken_fastkey.__version__, *(EXTRAS & set(sys.modules)))
