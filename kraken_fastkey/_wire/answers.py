@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -26,6 +26,7 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.codes import Verdict, is_warning, judge
 from kraken_fastkey._wire.converter import Faults
+from kraken_fastkey._wire.decoding import decode
 from kraken_fastkey._wire.excerpt import excerpt, mask_runs, masked_line, one_line, told_media_type
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_date, parse_retry_after, server_time
 
@@ -124,23 +125,11 @@ def _parse(response: WireResponse) -> Any:
         return _Unreadable(_UNREADABLE[response.completeness])
     if not response.body.strip():
         return _Unreadable("it is empty")
-    # Bytes, whatever the media type: a wrong one must not cost a secret.
     try:
-        # json.loads would find out the encoding, which is UTF-8, and make a decoder for each answer.
-        return _DECODER.decode(response.body.decode())
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return json.loads(response.body, parse_constant=_refuse_constant)
+        # Bytes, whatever the media type: a wrong one must not cost a secret.
+        return decode(response.body)
     except (ValueError, RecursionError):
         return _Unreadable("it is not JSON")
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError  # NaN and Infinity are not JSON (RFC 8259, section 6)
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _error_strings(error: Any) -> tuple[str, ...]:
