@@ -182,9 +182,9 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what a call costs, against the sandbox."""
-    _install(session)
-    session.run("python", "benchmarks/calls.py", *session.posargs)
+    """Measure what the library costs, beside bare aiohttp and others; `-- --rounds N --instructions` says how."""
+    _install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
