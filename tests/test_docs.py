@@ -343,6 +343,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert [] == broken
 
 
+def test_index_names_a_page_once() -> None:
+    """The front page leads to pages of each kind, and to none of them twice."""
+    links = re.findall(r"^- .*?\]\(([\w/-]+)\.md\)", prose_of(DOCS / "index.md"), re.MULTILINE)
+    assert {"tutorial", "how-to", "explanation", "reference"} == {link.partition("/")[0] for link in links}
+    assert sorted(set(links)) == sorted(links)
+
+
 def test_reference_has_every_public_name() -> None:
     """The reference describes what `__all__` exports, each name once, and nothing else."""
     pages = [page.read_text(encoding="utf-8") for page in RUN_PAGES if DOCS / "reference" in page.parents]
