@@ -8,7 +8,6 @@ import attrs
 from rich.text import Text
 
 from kraken_fastkey import CreateKeyRequest, UpdateKeyRequest, _wire
-from kraken_fastkey._transport import user_agent
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._session import base_url_of
 
@@ -42,6 +41,8 @@ def plan_request(invocation: Invocation, change: CreateKeyRequest | UpdateKeyReq
     Raises:
         InvalidRequestError: The name could be no key's, or a time has passed.
     """
+    from kraken_fastkey._transport import user_agent  # noqa: PLC0415  # with the network, which help needs not
+
     call: _wire.Call[Any]
     match change:
         case CreateKeyRequest():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import kraken_fastkey
 from kraken_fastkey import StoreError
 from kraken_fastkey.cli._config import Profile
 from kraken_fastkey.cli._session import make_store
+from kraken_fastkey.stores import FileGrantStore
 from kraken_fastkey.stores._locks import in_thread
 
 __all__ = ["forget_grant"]
@@ -24,7 +24,7 @@ async def forget_grant(profile: Profile) -> bool:
     """
     # To delete a file takes no key, even if it is encrypted.
     is_file = profile.grant_store != "keyring"
-    store = kraken_fastkey.stores.FileGrantStore(profile.grant_file) if is_file else make_store(profile)
+    store = FileGrantStore(profile.grant_file) if is_file else make_store(profile)
     # Who refreshes it is waited for: what it saves would be left over.
     async with store.lock():
         if is_file:

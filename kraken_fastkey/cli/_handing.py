@@ -9,7 +9,6 @@ import attrs
 import click
 
 from kraken_fastkey import FastApiKey, StoreError
-from kraken_fastkey._env_file import check_prefix, write_env_file, write_secret_file
 from kraken_fastkey.cli._exits import CommandError, Exit, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
@@ -50,6 +49,8 @@ class Handing:
             )
         if self.ccxt and (self.show_secret or invocation.as_json):
             raise click.UsageError("--ccxt prints JSON of its own, with the secret: leave --show-secret and --json out")
+        from kraken_fastkey._env_file import check_prefix  # noqa: PLC0415  # with the network, which help needs not
+
         check_prefix(self.env_prefix)
 
     async def save(self, invocation: Invocation, key: FastApiKey, **more: Any) -> None:
@@ -60,6 +61,8 @@ class Handing:
         Raises:
             FastKeyError: It cannot be printed or written.
         """
+        from kraken_fastkey._env_file import write_env_file, write_secret_file  # noqa: PLC0415  # likewise
+
         try:
             if self.ccxt:
                 invocation.output.emit_json({"apiKey": key.api_key, "secret": key.secret.get_secret_value()})

@@ -19,18 +19,18 @@ from kraken_fastkey.cli._values import PERMISSIONS
 COMMANDS = [name for section in _SECTIONS.values() for name in section]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["lst"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["lst"], ["create", "--help"], ["login", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     """What the help, the version and a slip take leaves the network, and tables, alone."""
     program = f"""
 import sys
 from kraken_fastkey.cli import main
 main({arguments})
-print(sorted({{"aiohttp", "cattrs", "ssl", "rich.table"}} & set(sys.modules)), file=sys.stderr)
+print(sorted({{"aiohttp", "rich.table"}} & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    expected = "['rich.table', 'ssl']" if arguments == ["lst"] else "['ssl']"
-    assert expected == done.stderr.splitlines()[-1]
+    # What a slip is answered with may be coloured; a command's own help comes with its module.
+    assert ("[]" if arguments[0].startswith("-") else "['rich.table']") == done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
