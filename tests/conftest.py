@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("ci")
 SLOW_FILES = {
     "test_adapters.py",
     "test_canary.py",
+    "test_cli_terminal.py",
     "test_drops.py",
     "test_fuzz.py",
     "test_lease_month.py",
