@@ -106,7 +106,8 @@ class FastKeyError(Exception):
         status: The HTTP status of the last answer, or `None` if there was none.
         codes: Kraken's own error strings, such as `"EGeneral:Invalid arguments"`. What is long enough to be a
             secret, and is no word, is masked.
-        retry_after: How many seconds Kraken asked to wait, 0 or more, or `None` if it did not say.
+        retry_after: How many seconds to wait, 0 or more, as Kraken asked, or as this library goes on only then; `None`
+            if neither is so.
     """
 
     default_outcome: ClassVar[Outcome] = "not_sent"
@@ -191,7 +192,10 @@ class TokenUnavailableError(FastKeyError):
 
 
 class LeaseExpiredError(FastKeyError):
-    """A lease has no good key: it was not entered, or could not renew its key in time. Its `health` says more."""
+    """A lease has no good key: it was not entered, or could not renew its key in time. Its `health` says more.
+
+    With `retry_after`, new keys were refused one after another, and the next is made only then.
+    """
 
 
 class NonceAheadError(FastKeyError):

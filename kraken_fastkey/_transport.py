@@ -73,7 +73,6 @@ def _is_bound(value: object) -> bool:
 
 
 @functools.cache
-@functools.cache
 def user_agent() -> str:
     """Return what requests say that they come from."""
     # Looked up for the first request: to read the metadata takes milliseconds, which an import is not to cost.
