@@ -294,6 +294,26 @@ async def test_a_cancelled_call_ends_when_all_is_cleared_up(
     assert 1 == len({event.call_id for event in events})
 
 
+async def test_a_key_that_comes_as_its_caller_goes_is_deleted_within_the_call(
+    make_client: MakeClient, events: list[Event], sandbox: KrakenSandbox
+) -> None:
+    """Cancelled in the very step in which the key came, the deletion has the call's number, though the call is over."""
+
+    def hook(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, CallEnded):
+            task.cancel()
+
+    client = make_client(on_event=hook)
+    task = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await client.aclose()
+    assert () == sandbox.keys()
+    assert ["call.end", "orphan.delete"] == [name for name in story(events) if name in {"orphan.delete", "call.end"}]
+    assert 1 == len({event.call_id for event in events})
+
+
 async def test_a_cancelled_read_is_told(observed: FastKeyClient, events: list[Event], sandbox: KrakenSandbox) -> None:
     """A read that was under way: the attempt may have been carried out, and both ends are told at once."""
     sandbox.faults.add(Hang(), operation="list_keys")
@@ -497,6 +517,17 @@ async def test_records_have_the_event_and_its_fields(
     } == fields
     assert "list_keys: attempt 1 failed with ServiceUnavailableError; the next in 0.25 s" == record.getMessage()
     assert ("_engine.py", "wait") == (record.filename, record.funcName)
+
+
+async def test_records_of_a_hooked_client_have_the_call_s_number(
+    observed: FastKeyClient, events: list[Event], sandbox: KrakenSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a hook, the log and the events of a call can be brought together."""
+    caplog.set_level(logging.INFO, logger="kraken_fastkey")
+    sandbox.faults.add(BUSY, operation="list_keys")
+    await observed.list_keys()
+    numbers = {vars(record)["kraken_fastkey_call_id"] for record in caplog.records if record.name == "kraken_fastkey"}
+    assert numbers == {event.call_id for event in events}
 
 
 def test_every_text_of_the_log_fits_its_event() -> None:

@@ -24,10 +24,15 @@ from opentelemetry.trace import SpanKind, StatusCode
 from telemetry import Telemetry
 
 from kraken_fastkey import (
+    AttemptEnded,
     CallEnded,
     CreateKeyRequest,
+    Event,
     FastKeyClient,
+    LeaseRotationEnded,
     OAuthClient,
+    OrphanSuspected,
+    RefreshEnded,
     RefreshingTokenProvider,
     ServiceUnavailableError,
     StaticTokenProvider,
@@ -418,11 +423,47 @@ async def test_no_secret_and_no_name_gets_out(
     assert "-bot" not in metrics
 
 
-async def test_events_of_calls_that_began_unseen(telemetry: Telemetry) -> None:
-    """An observer that did not see a call's start counts its end all the same."""
-    telemetry.observer(CallEnded(0.0, 5, operation="list_keys", seconds=1.0, attempts=1, outcome="succeeded"))
+UNSEEN: list[tuple[Event, str]] = [
+    (CallEnded(0.0, 5, operation="list_keys", seconds=1.0, attempts=1, outcome="succeeded"), CALL_SECONDS),
+    (
+        AttemptEnded(
+            0.0,
+            5,
+            operation="list_keys",
+            attempt_id=6,
+            attempt=1,
+            method="GET",
+            url="https://api.kraken.com/oauth/fast-api-keys",
+            seconds=1.0,
+            outcome="succeeded",
+            status=200,
+        ),
+        http_metrics.HTTP_CLIENT_REQUEST_DURATION,
+    ),
+    (RefreshEnded(0.0, None, refresh_id=7, generation=2, seconds=1.0), "kraken_fastkey.refreshes"),
+    (
+        LeaseRotationEnded(0.0, None, lease_id=8, rotation_id=9, reason="due", seconds=1.0, result="made"),
+        "kraken_fastkey.lease.rotations",
+    ),
+    (OrphanSuspected(0.0, None, api_key_name="grid-bot"), "kraken_fastkey.orphans.suspected"),
+]
+
+
+@pytest.mark.parametrize(("event", "metric"), UNSEEN, ids=[event.name for event, _ in UNSEEN])
+def test_ends_of_what_began_unseen_are_counted(telemetry: Telemetry, event: Event, metric: str) -> None:
+    """An observer that did not see the start counts the end all the same, and makes no span."""
+    telemetry.observer(event)
     assert [] == telemetry.tree()
-    assert [1] == [value for _, value in telemetry.points()[CALL_SECONDS]]
+    ((attributes, value),) = telemetry.points()[metric]
+    assert 1 == value
+    assert "kraken_fastkey.api_key_name" not in attributes
+
+
+def test_the_port_of_an_address_without_one(telemetry: Telemetry) -> None:
+    """It is the scheme's, as the conventions ask for it."""
+    telemetry.observer(UNSEEN[1][0])
+    ((attributes, _),) = telemetry.points()[http_metrics.HTTP_CLIENT_REQUEST_DURATION]
+    assert ("api.kraken.com", 443) == (attributes["server.address"], attributes["server.port"])
 
 
 async def test_without_an_sdk_nothing_happens(make_client: MakeClient) -> None:
