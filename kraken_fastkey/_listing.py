@@ -77,6 +77,7 @@ class Lookout:
 
     async def _look(self) -> Listing:
         clock = self._engine.runtime.monotonic
+        await asyncio.sleep(0)  # an eager task would end before it is known as the next one
         try:
             if self._started is not None and clock() - self._started < _SECONDS_BETWEEN_LOOKS:
                 await self._engine.runtime.sleep(_SECONDS_BETWEEN_LOOKS - (clock() - self._started))

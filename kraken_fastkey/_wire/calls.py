@@ -24,7 +24,7 @@ from kraken_fastkey._models import (
 )
 from kraken_fastkey._validation import FieldError, check_name
 from kraken_fastkey._wire.converter import Faults, structure
-from kraken_fastkey._wire.http import WireRequest
+from kraken_fastkey._wire.http import ACCEPT, WireRequest
 
 __all__ = ["LIST_PATHS", "Call", "create_key", "delete_key", "get_user_info", "list_keys", "update_key"]
 
@@ -153,23 +153,16 @@ def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dic
     return body | resolve_times(request, now)
 
 
-_ACCEPT: Final = FrozenDict(
-    {
-        "Accept": "application/json",
-        # Answers are small; what is not compressed cannot be a bomb.
-        "Accept-Encoding": "identity",
-    }
-)
-_ACCEPT_AND_SEND: Final = FrozenDict(_ACCEPT | {"Content-Type": "application/json"})
+_HEADERS: Final = FrozenDict(ACCEPT | {"Content-Type": "application/json"})
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder for each call
 
 
 def _with_body(method: str, body: dict[str, Any]) -> WireRequest:
-    return WireRequest(method, _PATH, _ACCEPT_AND_SEND, _encode(body).encode("ascii"))
+    return WireRequest(method, _PATH, _HEADERS, _encode(body).encode("ascii"))
 
 
 def _without_body(path: str) -> WireRequest:
-    return WireRequest("GET", path, _ACCEPT)
+    return WireRequest("GET", path, ACCEPT)
 
 
 def _read_created(result: Any, name: str) -> FastApiKey | Faults:

@@ -5,6 +5,7 @@ Strict, where a plain converter turns `null` into `'None'` and `"false"` into `T
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 _TEXT_TIMES: Final = ("created_time", "modified_time")
 _RAW: Final = frozenset(f"{name}_raw" for name in _TEXT_TIMES)
 _UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
+_FLAG: Final = frozenset({bool})
+_USUAL_FLAGS: Final = 30  # Kraken describes ten
 _NUMBERS: Final = frozenset({int, float})
 _DOCUMENTED: Final = frozenset(Permissions.NAMES)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,6 +114,17 @@ def _permissions_of(value: Any) -> Permissions | None:
     """Return what a key may do, or `None` if that is told in a way that we do not know."""
     if not isinstance(value, dict):
         return None
+    if len(value) <= _USUAL_FLAGS and _FLAG.issuperset(map(type, value.values())):
+        return _known_permissions(tuple(value.items()))
+    return _make_permissions(value)
+
+
+@functools.lru_cache(maxsize=64)  # the keys of an app have the same few
+def _known_permissions(flags: tuple[tuple[str, bool], ...]) -> Permissions | None:
+    return _make_permissions(dict(flags))
+
+
+def _make_permissions(value: dict[str, Any]) -> Permissions | None:
     documented = {name: flag for name, flag in value.items() if name in _DOCUMENTED}
     extra = {name: flag for name, flag in value.items() if name not in _DOCUMENTED and flag is not None}
     try:

@@ -11,7 +11,10 @@ from typing import Final, Literal
 
 import attrs
 
+from kraken_fastkey._frozendict import FrozenDict
+
 __all__ = [
+    "ACCEPT",
     "MAX_ANSWER_BYTES",
     "Completeness",
     "WireRequest",
@@ -20,6 +23,15 @@ __all__ = [
     "parse_retry_after",
     "server_time",
 ]
+
+ACCEPT: Final = FrozenDict(
+    {
+        "Accept": "application/json",
+        # Answers are small; what is not compressed cannot be a bomb.
+        "Accept-Encoding": "identity",
+    }
+)
+"""The headers that each request has."""
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """An answer of more bytes than this is not read to its end."""

@@ -21,19 +21,13 @@ from kraken_fastkey._wire.answers import read_answer, unreadable
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.converter import Faults
 from kraken_fastkey._wire.excerpt import masked_line
-from kraken_fastkey._wire.http import WireRequest, WireResponse
+from kraken_fastkey._wire.http import ACCEPT, WireRequest, WireResponse
 
 __all__ = ["TokenAnswer", "TokenOperation", "code_request", "read_token_answer", "refresh_request"]
 
 TokenOperation = Literal["exchange_code", "refresh"]
 
-_HEADERS: Final = FrozenDict(
-    {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
-)
+_HEADERS: Final = FrozenDict(ACCEPT | {"Content-Type": "application/x-www-form-urlencoded"})
 _NO_TOKEN: Final = ("$.access_token: is missing",)
 _ADVICE: Final = {
     "invalid_client": "Kraken does not know the app: check client_id and client_secret",
