@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,9 +10,9 @@ import click
 from kraken_fastkey import CreateKeyRequest, FastApiKey, Time
 from kraken_fastkey.cli._command import ProfileCommand
 from kraken_fastkey.cli._dry_run import plan_request, show_requests
-from kraken_fastkey.cli._handing import Handing
+from kraken_fastkey.cli._handing import Handing, secret_options
 from kraken_fastkey.cli._invocation import Invocation
-from kraken_fastkey.cli._options import key_options, permissions_of, secret_options
+from kraken_fastkey.cli._options import key_options, lifetime_of, permissions_of
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
@@ -32,11 +31,7 @@ def create_command(
     *,
     name: str | None,
     dry_run: bool,
-    show_secret: bool,
-    ccxt: bool,
-    env_file: Path | None,
-    env_prefix: str,
-    secret_file: Path | None,
+    handing: Handing,
     **wishes: Any,
 ) -> None:
     """Create a key, and hand its secret out.
@@ -46,9 +41,6 @@ def create_command(
     --show-secret. If it cannot be written there, the key is deleted again.
     """
     request = _to_request(invocation, name, **wishes)
-    handing = Handing(
-        show_secret=show_secret, ccxt=ccxt, env_file=env_file, env_prefix=env_prefix, secret_file=secret_file
-    )
     if dry_run:
         show_requests(invocation, plan_request(invocation, request))
         return
@@ -77,10 +69,8 @@ def _to_request(
     query_to: Time | None,
     nonce_window: int | None,
 ) -> CreateKeyRequest:
-    if valid_for is not None and valid_until is not None:
-        raise click.UsageError("--valid-for and --valid-until are two ways to say one thing: pass one of them")
     profile = invocation.profile
-    said = valid_for if valid_until is None else valid_until
+    said = lifetime_of(valid_for, valid_until)
     named = {} if name is None else {"api_key_name": name}
     return CreateKeyRequest(
         **named,

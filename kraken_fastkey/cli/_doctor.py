@@ -39,7 +39,7 @@ __all__ = ["doctor_command"]
 Status = Literal["ok", "warning", "problem", "skipped"]
 
 _PACKAGES: Final = ("aiohttp", "attrs", "cattrs", "click", "rich", "platformdirs")
-_OPTIONAL: Final = ("cryptography", "keyring")
+_OPTIONAL: Final = ("cryptography", "keyring", "orjson")
 _STYLES: Final[dict[Status, str]] = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 _SKEW_WARNING: Final = 5.0
 _SKEW_PROBLEM: Final = 60.0

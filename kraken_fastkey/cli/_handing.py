@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import attrs
 import click
@@ -12,9 +14,32 @@ from kraken_fastkey import FastApiKey, StoreError
 from kraken_fastkey.cli._exits import CommandError, Exit, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
+from kraken_fastkey.cli._options import stack
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["Handing"]
+__all__ = ["Handing", "secret_options"]
+
+_R = TypeVar("_R")
+
+_secret_options: Final = stack(
+    click.option(
+        "--env-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="PATH",
+        help="Write KRAKEN_API_KEY and KRAKEN_API_SECRET into this file; its other lines stay.",
+    ),
+    click.option(
+        "--env-prefix", default="KRAKEN_", show_default=True, metavar="PREFIX", help="What the two names begin with."
+    ),
+    click.option(
+        "--secret-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="PATH",
+        help="Write the secret, and nothing else, into this file.",
+    ),
+    click.option("--ccxt", is_flag=True, help="Print what ccxt's constructor takes, as JSON, the secret in clear."),
+    click.option("--show-secret", is_flag=True, help="Print the secret in clear."),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -94,3 +119,24 @@ class Handing:
         written = [str(path) for path in files.values() if path is not None]
         shown = secret or f"{key.secret}  (in {' and '.join(written)})"
         invocation.output.emit(document, lambda: render_key(key, invocation.now, secret=shown))
+
+
+def secret_options(function: Callable[..., _R]) -> Callable[..., _R]:
+    """Add the options that say where a secret goes; the command gets them as one argument, `handing`."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        show_secret: bool,
+        ccxt: bool,
+        env_file: Path | None,
+        env_prefix: str,
+        secret_file: Path | None,
+        **more: Any,
+    ) -> _R:
+        handing = Handing(
+            show_secret=show_secret, ccxt=ccxt, env_file=env_file, env_prefix=env_prefix, secret_file=secret_file
+        )
+        return function(*args, handing=handing, **more)
+
+    return _secret_options(command)

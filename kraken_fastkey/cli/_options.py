@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from kraken_fastkey import Permissions
+from kraken_fastkey import Permissions, Time
 from kraken_fastkey.cli._values import PERMISSIONS, parse_moment, parse_permission, parse_span
 
-__all__ = ["SPAN", "ask_options", "key_options", "lifetime_options", "permissions_of", "secret_options"]
+__all__ = [
+    "SPAN",
+    "ask_options",
+    "key_options",
+    "lifetime_of",
+    "lifetime_options",
+    "permission_options",
+    "permissions_of",
+    "stack",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -43,7 +52,9 @@ SPAN: Final = _Parsed("span", parse_span)
 _MOMENT: Final = _Parsed("moment", parse_moment, ("never",))
 
 
-def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+def stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Return a decorator that adds several options, in this order."""
+
     def decorate(function: _F) -> _F:
         for option in reversed(options):
             function = option(function)
@@ -52,7 +63,7 @@ def _stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
     return decorate
 
 
-permission_options: Final = _stack(
+permission_options: Final = stack(
     click.option(
         "--permission",
         "permission",
@@ -63,7 +74,7 @@ permission_options: Final = _stack(
     ),
     click.option("--read-only", is_flag=True, help="Permissions to see balances, orders, trades and the ledger."),
 )
-lifetime_options: Final = _stack(
+lifetime_options: Final = stack(
     click.option("--valid-for", type=SPAN, metavar="SPAN", help="How long the key lives: 7d, 12h, 30m, 1d12h."),
     click.option(
         "--valid-until",
@@ -72,7 +83,7 @@ lifetime_options: Final = _stack(
         help="When it expires: 2027-01-31, 2027-01-31T12:00Z (UTC if it does not say), Unix seconds, or never.",
     ),
 )
-key_options: Final = _stack(
+key_options: Final = stack(
     permission_options,
     click.option(
         "--ip", multiple=True, metavar="ADDRESS", help="An address or network that may use it; may be repeated."
@@ -87,28 +98,9 @@ key_options: Final = _stack(
         help="How far a nonce may lie behind the highest, in ticks of whoever counts them.",
     ),
 )
-secret_options: Final = _stack(
-    click.option(
-        "--env-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="PATH",
-        help="Write KRAKEN_API_KEY and KRAKEN_API_SECRET into this file; its other lines stay.",
-    ),
-    click.option(
-        "--env-prefix", default="KRAKEN_", show_default=True, metavar="PREFIX", help="What the two names begin with."
-    ),
-    click.option(
-        "--secret-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="PATH",
-        help="Write the secret, and nothing else, into this file.",
-    ),
-    click.option("--ccxt", is_flag=True, help="Print what ccxt's constructor takes, as JSON, the secret in clear."),
-    click.option("--show-secret", is_flag=True, help="Print the secret in clear."),
-)
-ask_options: Final = _stack(
+ask_options: Final = stack(
     click.option("--yes", "-y", is_flag=True, help="Do not ask first."),
-    click.option("--dry-run", is_flag=True, help="Show what would be sent, and change nothing."),
+    click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
 )
 
 
@@ -118,3 +110,14 @@ def permissions_of(permission: tuple[str, ...], *, read_only: bool) -> Permissio
         return None
     names = set(permission) | (Permissions.read_only().granted if read_only else set())
     return Permissions.only(*names)
+
+
+def lifetime_of(valid_for: timedelta | None, valid_until: Time | None) -> Time | None:
+    """Return what the two options say of a key's end; `None` if they say nothing.
+
+    Raises:
+        click.UsageError: Both are there.
+    """
+    if valid_for is not None and valid_until is not None:
+        raise click.UsageError("--valid-for and --valid-until are two ways to say one thing: pass one of them")
+    return valid_for if valid_until is None else valid_until

@@ -195,14 +195,25 @@ class Output:
             message = f"the standard output cannot be written: {error.strerror}"
             raise CommandError(message, exit=Exit.STORAGE) from None
 
-    def confirm(self, question: str) -> bool:
-        """Ask a person at the terminal.
+    def check_can_ask(self, *, yes: bool = False) -> None:
+        """Refuse to go on to a question that nobody would answer.
+
+        Args:
+            yes: Whether the answer is given.
 
         Raises:
             CommandError: There is no terminal.
         """
-        if sys.stdin is None or not sys.stdin.isatty():
+        if not yes and (sys.stdin is None or not sys.stdin.isatty()):
             raise CommandError("this asks first, and there is no terminal to answer at: pass --yes", exit=Exit.USAGE)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a person at the terminal, and return whether the answer is yes.
+
+        Raises:
+            CommandError: There is no terminal.
+        """
+        self.check_can_ask()
         # input() would write the question to the standard output.
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in {"y", "yes"}

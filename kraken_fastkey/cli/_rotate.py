@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shlex
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -26,9 +25,9 @@ from kraken_fastkey._models import GeneratedName
 from kraken_fastkey.cli._command import ProfileCommand
 from kraken_fastkey.cli._dry_run import plan_request, show_requests
 from kraken_fastkey.cli._exits import CommandError, Exit, exit_of, tell_error
-from kraken_fastkey.cli._handing import Handing
+from kraken_fastkey.cli._handing import Handing, secret_options
 from kraken_fastkey.cli._invocation import Invocation
-from kraken_fastkey.cli._options import ask_options, lifetime_options, secret_options
+from kraken_fastkey.cli._options import ask_options, lifetime_of, lifetime_options
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import find_key, open_client
 
@@ -53,27 +52,19 @@ def rotate_command(
     valid_until: Time | None,
     yes: bool,
     dry_run: bool,
-    show_secret: bool,
-    ccxt: bool,
-    env_file: Path | None,
-    env_prefix: str,
-    secret_file: Path | None,
-) -> None:
+    handing: Handing,
+) -> int:
     """Put a new key in the place of an old one.
 
     The new key may do what NAME may, from the same addresses, and lives as long as the old one was made for,
     from now. Its secret is handed out as by create; only then the old key is deleted, and the new one takes its name.
     """
-    if valid_for is not None and valid_until is not None:
-        raise click.UsageError("--valid-for and --valid-until are two ways to say one thing: pass one of them")
     if new_name == name:
         raise click.UsageError("--new-name is the name that the key has: leave it out")
-    handing = Handing(
-        show_secret=show_secret, ccxt=ccxt, env_file=env_file, env_prefix=env_prefix, secret_file=secret_file
-    )
-    until = valid_for if valid_until is None else valid_until
+    until = lifetime_of(valid_for, valid_until)
     if not dry_run:
         handing.check(invocation)
+        invocation.output.check_can_ask(yes=yes)
     old = invocation.run(find_key(invocation, name))
     request = _to_request(old, new_name, until, invocation.now)
     if dry_run:
@@ -81,12 +72,13 @@ def rotate_command(
         if new_name is None:
             steps.append(plan_request(invocation, UpdateKeyRequest(request.api_key_name, new_api_key_name=name)))
         show_requests(invocation, *steps)
-        return
+        return Exit.OK
     if not yes and not invocation.output.confirm(f"Make a new key like {name!r}, and delete {name!r} for good?"):
         invocation.output.say("nothing was changed")
-        raise click.exceptions.Exit(Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
     key = invocation.run(_rotate(invocation, request, old, handing, rename=new_name is None))
     handing.finish(invocation, key, rotated=name)
+    return Exit.OK
 
 
 def _to_request(old: KeyInfo, new_name: str | None, until: Time | None, now: float) -> CreateKeyRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import click
@@ -27,7 +27,27 @@ __all__ = ["sweep_command"]
 
 
 @attrs.frozen
-class Rule:
+class _Planned:
+    """A key to delete.
+
+    Attributes:
+        key: The key.
+        reason: Why.
+    """
+
+    key: KeyInfo
+    reason: Literal["expired", "old"]
+
+    def tell(self, now: float) -> str:
+        """Return why, in words."""
+        verb, moment = (
+            ("expired", self.key.valid_until) if self.reason == "expired" else ("made", self.key.created_time)
+        )
+        return verb if moment is None else f"{verb} {relative(moment, now)}"
+
+
+@attrs.frozen
+class _Rule:
     """Which keys to delete: those that have expired, and old ones whose names begin so.
 
     Attributes:
@@ -38,16 +58,16 @@ class Rule:
     prefix: str | None
     older_than: timedelta | None
 
-    def why(self, key: KeyInfo, now: float) -> str | None:
-        """Return why a key is to be deleted, or `None` if it is not."""
-        if is_expired(key, now) and key.valid_until is not None:
-            return f"expired {relative(key.valid_until, now)}"
+    def choose(self, keys: Iterable[KeyInfo], now: float) -> list[_Planned]:
+        """Return those of these keys that are to be deleted."""
+        expired = [_Planned(key, "expired") for key in keys if is_expired(key, now)]
+        return expired + [_Planned(key, "old") for key in keys if self._is_old(key, now) and not is_expired(key, now)]
+
+    def _is_old(self, key: KeyInfo, now: float) -> bool:
         if self.prefix is None or self.older_than is None or not key.api_key_name.startswith(self.prefix):
-            return None
+            return False
         # Of a key whose age is not known, nothing is guessed.
-        if key.created_time is None or now - key.created_time.timestamp() <= self.older_than.total_seconds():
-            return None
-        return f"made {relative(key.created_time, now)}"
+        return key.created_time is not None and now - key.created_time.timestamp() > self.older_than.total_seconds()
 
 
 @click.command("sweep", cls=ProfileCommand)
@@ -67,59 +87,54 @@ def sweep_command(
         raise click.UsageError("--prefix and --older-than go together: pass both, or none for expired keys alone")
     if prefix == "":
         raise click.UsageError("--prefix is empty, which would be every key: say what the names begin with")
-    rule = Rule(prefix, older_than)
+    if not dry_run:
+        invocation.output.check_can_ask(yes=yes)
+    rule = _Rule(prefix, older_than)
     plan = invocation.run(_plan(invocation, rule))
-    told = [_tell(key, why) for key, why in plan]
-    if dry_run and invocation.as_json:
-        show_requests(invocation, *(plan_request(invocation, key.api_key_name) for key, _ in plan), plan=told)
-        return Exit.OK
+    told = [_describe(planned) for planned in plan]
     if not plan:
         invocation.output.say("there is nothing to sweep")
-    elif dry_run:
-        invocation.output.emit(None, lambda: _render(plan))
+    if dry_run and invocation.as_json:
+        show_requests(invocation, *(plan_request(invocation, planned.key.api_key_name) for planned in plan), plan=told)
+    elif dry_run and plan:
+        invocation.output.emit(told, lambda: _render(plan, invocation.now))
     if dry_run:
         return Exit.OK
-    if not plan:
-        return report_deletions(invocation, Deletions(), plan=told)
-    if not yes:
-        invocation.output.show(_render(plan))
+    if plan and not yes:
+        invocation.output.show(_render(plan, invocation.now))
         if not invocation.output.confirm(f"Delete {'this key' if len(plan) == 1 else f'these {len(plan)} keys'}?"):
             invocation.output.say("nothing was deleted")
             return Exit.INTERRUPTED
-    return report_deletions(invocation, invocation.run(_sweep(invocation, rule, plan)), plan=told)
+    came = invocation.run(_sweep(invocation, rule, plan)) if plan else Deletions()
+    return report_deletions(invocation, came, plan=told)
 
 
-async def _plan(invocation: Invocation, rule: Rule) -> list[tuple[KeyInfo, str]]:
+async def _plan(invocation: Invocation, rule: _Rule) -> list[_Planned]:
     async with open_client(invocation) as client:
         with invocation.output.spinner("Listing"):
-            keys = await client.list_keys()
-    return list(_chosen(keys, rule, invocation.now))
+            return rule.choose(await client.list_keys(), invocation.now)
 
 
-def _chosen(keys: Iterable[KeyInfo], rule: Rule, now: float) -> Iterable[tuple[KeyInfo, str]]:
-    return ((key, why) for key in keys if (why := rule.why(key, now)) is not None)
-
-
-async def _sweep(invocation: Invocation, rule: Rule, plan: list[tuple[KeyInfo, str]]) -> Deletions:
-    planned = {(key.api_key_name, key.created_time_raw) for key, _ in plan}
+async def _sweep(invocation: Invocation, rule: _Rule, plan: list[_Planned]) -> Deletions:
+    known = {(planned.key.api_key_name, planned.key.created_time_raw) for planned in plan}
     async with open_client(invocation) as client:
         # While somebody thought about it, a name may have gone to another key, or a key have been made to live longer.
-        now = _chosen(await client.list_keys(), rule, invocation.now)
-        names = [key.api_key_name for key, _ in now if (key.api_key_name, key.created_time_raw) in planned]
+        now = [planned.key for planned in rule.choose(await client.list_keys(), invocation.now)]
+        names = [key.api_key_name for key in now if (key.api_key_name, key.created_time_raw) in known]
         return await delete_each(invocation, client, names)
 
 
-def _tell(key: KeyInfo, why: str) -> dict[str, Any]:
+def _describe(planned: _Planned) -> dict[str, Any]:
     return {
-        "api_key_name": key.api_key_name,
-        "reason": "expired" if why.startswith("expired") else "old",
-        "created_time": to_json(key.created_time),
-        "valid_until": to_json(key.valid_until),
+        "api_key_name": planned.key.api_key_name,
+        "reason": planned.reason,
+        "created_time": to_json(planned.key.created_time),
+        "valid_until": to_json(planned.key.valid_until),
     }
 
 
-def _render(plan: list[tuple[KeyInfo, str]]) -> Table:
+def _render(plan: list[_Planned], now: float) -> Table:
     table = make_table("NAME", "WHY")
-    for key, why in plan:
-        table.add_row(Text(shown(key.api_key_name)), Text(why))
+    for planned in plan:
+        table.add_row(Text(shown(planned.key.api_key_name)), Text(planned.tell(now)))
     return table

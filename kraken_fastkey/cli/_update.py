@@ -13,7 +13,7 @@ from kraken_fastkey.cli._command import ProfileCommand
 from kraken_fastkey.cli._dry_run import plan_request, show_requests
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
-from kraken_fastkey.cli._options import key_options, permissions_of
+from kraken_fastkey.cli._options import key_options, lifetime_of, permissions_of
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
@@ -48,8 +48,6 @@ def update_command(
     Only what is said of NAME is changed. --permission and --ip say all of it: what they do not name is withdrawn. The
     time `never` lifts a restriction. In the end the key is shown, as the list has it.
     """
-    if valid_for is not None and valid_until is not None:
-        raise click.UsageError("--valid-for and --valid-until are two ways to say one thing: pass one of them")
     if ip and any_ip:
         raise click.UsageError("--ip and --any-ip contradict each other: pass one of them")
     request = UpdateKeyRequest(
@@ -57,7 +55,7 @@ def update_command(
         new_api_key_name=new_name,
         permissions=permissions_of(permission, read_only=read_only),
         ip_allowlist=ip if ip or any_ip else None,
-        valid_until=valid_for if valid_until is None else valid_until,
+        valid_until=lifetime_of(valid_for, valid_until),
         query_from=query_from,
         query_to=query_to,
         nonce_window=nonce_window,

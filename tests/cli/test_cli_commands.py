@@ -222,8 +222,10 @@ async def test_what_deletes_asks_first(command: str, cli: Cli) -> None:
     cli.time.now += 2 * DAY
     cli.set_token()
     before = cli.sandbox.keys()
+    cli.sandbox.requests.clear()
     ended = await cli(*command.split())
     assert (Exit.USAGE, "") == (ended.code, ended.out)
+    assert [] == cli.sandbox.requests
     assert "error: this asks first, and there is no terminal to answer at: pass --yes\n" in ended.err
     for answer in ("n\n", "\n", ""):
         ended = await cli(*command.split(), answers=answer)
@@ -463,7 +465,7 @@ async def test_sweep_looks_again_after_the_answer(cli: Cli, monkeypatch: pytest.
         return True
 
     monkeypatch.setattr("kraken_fastkey.cli._output.Output.confirm", confirm)
-    ended = await cli("sweep", "--json")
+    ended = await cli("sweep", "--json", answers="")
     assert (0, []) == (ended.code, json.loads(ended.out)["deleted"])
     assert ["a"] == [key.api_key_name for key in cli.sandbox.keys()]
 
