@@ -15,6 +15,7 @@ import click
 import kraken_fastkey
 from kraken_fastkey import FastKeyError
 from kraken_fastkey._runtime import SYSTEM, Runtime
+from kraken_fastkey.cli._command import options_before
 from kraken_fastkey.cli._exits import CommandError, Exit, describe_error, exit_of
 from kraken_fastkey.cli._invocation import Invocation, TerminatedError
 
@@ -86,6 +87,7 @@ commands: Final = _Commands(
     help="Fast API keys of Kraken Connect, from the command line.",
     epilog="Each command has a --help of its own.",
     params=[
+        *options_before(),
         click.Option(
             ["--version"],
             is_flag=True,
@@ -93,7 +95,7 @@ commands: Final = _Commands(
             expose_value=False,
             callback=lambda ctx, _, value: _show_version(ctx, asked=value),
             help="Show the version.",
-        )
+        ),
     ],
 )
 

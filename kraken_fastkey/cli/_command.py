@@ -9,22 +9,23 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from kraken_fastkey.cli._config import CONFIG_VARIABLE, PROFILE_VARIABLE, profile_names
-from kraken_fastkey.cli._invocation import Invocation
+from kraken_fastkey.cli._invocation import CONFIG_VARIABLE, PROFILE_VARIABLE, Invocation
 
-__all__ = ["Command", "DataCommand", "ProfileCommand"]
+__all__ = ["Command", "DataCommand", "ProfileCommand", "options_before"]
 
 _GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Keep an option in the invocation."""
+    """Keep an option in the invocation: what is said after the command counts, then what is said before it."""
     invocation = ctx.find_object(Invocation)
     if invocation is not None and param.name is not None and ctx.get_parameter_source(param.name) in _GIVEN:
         setattr(invocation, param.name, value)
 
 
 def _complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from kraken_fastkey.cli._config import profile_names  # noqa: PLC0415  # help takes none
+
     del param
     invocation = ctx.find_object(Invocation)
     names = profile_names(None if invocation is None else invocation.config)
@@ -43,29 +44,33 @@ def _json() -> click.Option:
     )
 
 
-def _profile() -> list[click.Parameter]:
+def _profile(*, before: bool) -> list[click.Parameter]:
+    # The environment is read once, before the command: what is said there goes before it.
     return [
         click.Option(
             ["--config"],
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="PATH",
-            envvar=CONFIG_VARIABLE,
-            show_envvar=True,
+            envvar=CONFIG_VARIABLE if before else None,
             expose_value=False,
             callback=_note,
-            help="The configuration file.",
+            help=f"The configuration file, or else {CONFIG_VARIABLE}.",
         ),
         click.Option(
             ["--profile", "profile_name"],
             metavar="NAME",
-            envvar=PROFILE_VARIABLE,
-            show_envvar=True,
+            envvar=PROFILE_VARIABLE if before else None,
             expose_value=False,
             callback=_note,
             shell_complete=_complete_profile,
-            help="The profile in it.",
+            help=f"The profile in it, or else {PROFILE_VARIABLE}.",
         ),
     ]
+
+
+def options_before() -> list[click.Parameter]:
+    """Return the options of all commands, as they may stand before the command, too."""
+    return [*_profile(before=True), _json(), _debug()]
 
 
 class Command(click.Command):
@@ -93,4 +98,4 @@ class ProfileCommand(DataCommand):
 
     def common(self) -> list[click.Parameter]:
         """Return the options that all commands of this kind have."""
-        return [*_profile(), *super().common()]
+        return [*_profile(before=False), *super().common()]

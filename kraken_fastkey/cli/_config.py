@@ -17,10 +17,7 @@ from kraken_fastkey import Permissions
 from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._values import parse_permission, parse_span
 
-__all__ = ["CONFIG_VARIABLE", "PROFILE_VARIABLE", "Profile", "default_config_path", "load_profile", "profile_names"]
-
-CONFIG_VARIABLE: Final = "KRAKEN_FASTKEY_CONFIG"
-PROFILE_VARIABLE: Final = "KRAKEN_FASTKEY_PROFILE"
+__all__ = ["Profile", "default_config_path", "load_profile", "profile_names"]
 
 _APP: Final = "kraken-fastkey"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)  # it is a file's name, too
@@ -109,7 +106,7 @@ def _read(path: Path | None) -> dict[str, Any]:
     except FileNotFoundError:
         if path is None:
             return {}
-        raise _error(f"{place}: there is no such configuration file: mend --config or {CONFIG_VARIABLE}") from None
+        raise _error(f"{place}: there is no such configuration file: mend --config or KRAKEN_FASTKEY_CONFIG") from None
     except OSError as error:
         raise _error(f"{place} cannot be read: {error.strerror}: see to its permissions") from None
     except UnicodeDecodeError:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from kraken_fastkey.cli._config import Profile
     from kraken_fastkey.cli._output import Output
 
-__all__ = ["Invocation", "TerminatedError"]
+__all__ = ["CONFIG_VARIABLE", "PROFILE_VARIABLE", "Invocation", "TerminatedError"]
+
+CONFIG_VARIABLE: Final = "KRAKEN_FASTKEY_CONFIG"
+PROFILE_VARIABLE: Final = "KRAKEN_FASTKEY_PROFILE"
 
 _T = TypeVar("_T")
 _PATIENCE: Final = 0.5  # of who waits for the end, in seconds, before they are told why

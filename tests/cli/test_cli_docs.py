@@ -57,7 +57,7 @@ def _option(option: click.Option) -> str:
 
 def _help(option: click.Option) -> str:
     default = option.default if isinstance(option.default, str) and option.show_default else None
-    more = [f"Default: `{default}`." if default else "", f"Environment: `{option.envvar}`." if option.envvar else ""]
+    more = [f"Default: `{default}`." if default else ""]
     return " ".join(part for part in [_as_code(option.help or ""), *more] if part)
 
 
@@ -78,7 +78,7 @@ def _common(command: click.Command) -> list[click.Option]:
 def _commands() -> str:
     intro = (
         "All commands have these options, but for those that need no configuration (`sandbox`, `demo`, `completion`)\n"
-        "or print no data (`completion`):"
+        "or print no data (`completion`). They may stand before the command, too."
     )
     parts = [intro, _options_table(_common(_tree()["list"]))]
     for name, command in _tree().items():

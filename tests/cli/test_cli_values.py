@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -231,6 +232,10 @@ async def test_an_option_goes_before_the_environment(cli: Cli, monkeypatch: pyte
     assert 0 == (await cli("list", "--profile", "sandbox")).code
     monkeypatch.setenv("KRAKEN_FASTKEY_CONFIG", "nowhere")
     assert 0 == (await cli("list", "--profile", "sandbox", "--config", str(cli.config))).code
+    assert 0 == (await cli("--profile", "sandbox", "--config", str(cli.config), "list")).code
+    assert 0 == (await cli("--profile", "nobody", "--config", str(cli.config), "list", "--profile", "sandbox")).code
+    ended = await cli("--json", "--profile", "sandbox", "--config", str(cli.config), "list")
+    assert {"keys": []} == json.loads(ended.out)
 
 
 class Ring(KeyringBackend):
