@@ -69,7 +69,7 @@ class Emitter:
     __slots__ = ("_failed", "_runtime", "hook")
 
     def __init__(self, hook: EventHook | None = None, runtime: Runtime = SYSTEM) -> None:
-        self.hook = hook
+        self.hook: EventHook | None = hook
         self._runtime = runtime
         self._failed = _NONE
 
