@@ -200,6 +200,20 @@ def test_aclose_while_calls_are_under_way(run: Run) -> None:
     run(program)
 
 
+def test_each_look_at_the_keys_is_a_new_one(run: Run) -> None:
+    """What is looked at after a look is not what that look saw, however early its task begins."""
+
+    async def program(sandbox: KrakenSandbox, _: KrakenClock) -> None:
+        async with _client(sandbox) as client:
+            seen = []
+            for name in ("grid-bot", "trend-bot"):
+                await client.create_key(CreateKeyRequest(name))
+                seen.append(sorted((await client._janitor.look(None)).keys))
+            assert [["grid-bot"], ["grid-bot", "trend-bot"]] == seen
+
+    run(program)
+
+
 async def _one_call(sandbox: KrakenSandbox) -> None:
     async with _client(sandbox) as client:
         await client.create_key(CreateKeyRequest("grid-bot"))
