@@ -29,7 +29,7 @@ async def _measure(base_url: str, calls: int) -> dict[str, float]:
                 await call(number)
                 if number == _FIRST:
                     gc.collect()
-                    after_first = _resident()
+                    after_first = most = _resident()
                 elif number > _FIRST and number % 10_000 == 0:
                     most = max(most, _resident())
 

@@ -158,7 +158,7 @@ async def with_stamina(base_url: str) -> AsyncIterator[Call]:
 @contextlib.asynccontextmanager
 async def with_ccxt(base_url: str) -> AsyncIterator[Call]:
     """ccxt's request path, without its throttle and its signatures."""
-    import ccxt.async_support  # noqa: PLC0415
+    import ccxt.async_support  # type: ignore[import-untyped]  # noqa: PLC0415
 
     exchange = ccxt.async_support.Exchange({"enableRateLimit": False})
     try:
@@ -176,7 +176,7 @@ async def with_ccxt(base_url: str) -> AsyncIterator[Call]:
 @contextlib.asynccontextmanager
 async def with_httpx(base_url: str) -> AsyncIterator[Call]:
     """httpx, with authlib for the token."""
-    from authlib.integrations.httpx_client import AsyncOAuth2Client  # noqa: PLC0415
+    from authlib.integrations.httpx_client import AsyncOAuth2Client  # type: ignore[import-untyped]  # noqa: PLC0415
 
     token = {"access_token": TOKEN, "token_type": "Bearer", "expires_at": time.time() + 86400}
     async with AsyncOAuth2Client("client", token=token, trust_env=False) as client:
