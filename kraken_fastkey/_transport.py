@@ -318,8 +318,8 @@ class AiohttpTransport:
         return {**request.headers, "User-Agent": user_agent()}
 
     async def _wait_for_turn(self, authorization: SecretStr | Mapping[str, SecretStr], limit: Limit) -> None:
-        # The token tells the accounts apart, so that each has its turn.
-        party = authorization if isinstance(authorization, SecretStr) else None
+        # The token tells the accounts apart, so that each has its turn; by its hash, which is compared at once.
+        party = hash(authorization) if isinstance(authorization, SecretStr) else None
         try:
             with limit:
                 limit.pause_at_most(self._timeouts.pool)

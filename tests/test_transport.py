@@ -7,7 +7,9 @@ import gzip
 import socket
 import ssl
 import struct
+from asyncio import sslproto
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -27,7 +29,7 @@ from kraken_fastkey import (
     UnknownOutcomeError,
     UpdateKeyRequest,
 )
-from kraken_fastkey._transport import _OneShotPayload
+from kraken_fastkey._transport import _OneShotPayload, _read_in_pieces
 from kraken_fastkey.sandbox import Hang, KrakenSandbox
 
 MakeClient = Callable[..., FastKeyClient]
@@ -332,3 +334,33 @@ async def test_the_leak_detector_detects() -> None:
     chained = TransportError("x")
     chained.__context__ = ValueError(TOKEN)
     assert TOKEN in everything_shown(chained)
+
+
+async def test_own_connections_are_read_in_pieces_of_64_kib(sandbox: KrakenSandbox) -> None:
+    """asyncio would make a buffer of 256 KiB for each read; a session that was passed in is left as it is."""
+    sizes = []
+    async with aiohttp.ClientSession() as borrowed:
+        for session in (None, borrowed):
+            provider = StaticTokenProvider(sandbox.issue_token())
+            async with FastKeyClient(provider, base_url=sandbox.base_url, session=session) as client:
+                await client.create_key(CreateKeyRequest())
+                transport: Any = client._shared.engine._transport
+                (waiting,) = transport._session.connector._conns.values()
+                sizes.append(waiting[0][0].transport.max_size)
+    assert [64 * 1024, 256 * 1024] == sizes
+
+
+def test_behind_tls_it_is_tls_that_reads() -> None:
+    """The buffers are made by asyncio's TLS protocol there; where nothing has such a size, nothing is set."""
+    layer = SimpleNamespace(max_size=256 * 1024)
+    tls, plain, other = SimpleNamespace(_ssl_protocol=layer), SimpleNamespace(max_size=1024), SimpleNamespace()
+    for transport in (tls, plain, other):
+        writer: Any = SimpleNamespace(transport=transport)
+        _read_in_pieces(writer)
+    assert (64 * 1024, 1024) == (layer.max_size, plain.max_size)
+    assert {} == vars(other)
+
+
+def test_asyncio_s_tls_has_the_size_that_is_set() -> None:
+    """The attribute is asyncio's own, in each version that is tested; without it, reads would just cost more."""
+    assert 64 * 1024 < sslproto.SSLProtocol.max_size
