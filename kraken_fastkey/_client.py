@@ -71,7 +71,7 @@ class FastKeyClient(Unpicklable):
         token_provider: Where the access tokens come from.
         base_url: The API's address. https, or plain http to loopback.
         session: An `aiohttp.ClientSession` to use; it is never closed. Without one, the client opens its own at
-            the first request: up to 20 connections, no cookies, no proxies from the environment.
+            the first request: up to 100 connections, no cookies, no proxies from the environment.
         retry: What is tried again, and when.
         timeout: How long one attempt may take: by phase, or in seconds for the whole of it.
         on_unknown_outcome: What to do when a create or update may have been carried out, its answer being lost:

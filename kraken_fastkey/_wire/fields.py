@@ -23,7 +23,8 @@ __all__ = ["Faults", "WrongTypeError", "hooks_of", "sort_fields"]
 _T = TypeVar("_T")
 
 _TEXT_TIMES: Final = ("created_time", "modified_time")
-_RAW: Final = frozenset(f"{name}_raw" for name in _TEXT_TIMES)
+_MADE: Final = frozenset({"unknown", *(f"{name}_raw" for name in _TEXT_TIMES)})  # fields that no answer has
+_NOTHING: Final[FrozenDict[Any]] = FrozenDict()
 _UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
 _FLAG: Final = frozenset({bool})
 _USUAL_FLAGS: Final = 30  # Kraken describes ten
@@ -62,6 +63,7 @@ def hooks_of(cls: type[Any]) -> Mapping[str, Hook]:
         kinds = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(cls).items()}
         found = {name: _HOOK_OF_FIELD.get(name) or _HOOK_OF_TYPE.get(kind) for name, kind in kinds.items()}
         hooks = _HOOKS[cls] = {name: hook for name, hook in found.items() if hook is not None}
+        _READABLE[cls] = frozenset(hooks) - _MADE
     return hooks
 
 
@@ -73,11 +75,12 @@ def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise WrongTypeError("must be an object")
-    known = hooks_of(cls)
+    hooks_of(cls)
+    readable = _READABLE[cls]
     fields: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for name, field in value.items():
-        if name not in known or name in _RAW or name == "unknown":
+        if name not in readable:
             unknown[name] = field
         elif field is not None:
             fields[name] = field
@@ -88,7 +91,7 @@ def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
             unknown["permissions"] = fields.pop("permissions")
         else:
             fields["permissions"] = permissions
-    fields["unknown"] = FrozenDict(unknown)
+    fields["unknown"] = FrozenDict(unknown) if unknown else _NOTHING
     return fields
 
 
@@ -195,6 +198,7 @@ def _text_time(value: Any, _: Any) -> datetime | None:
 
 
 _HOOKS: Final[dict[type[Any], Mapping[str, Hook]]] = {}  # filled as the classes are first read
+_READABLE: Final[dict[type[Any], frozenset[str]]] = {}  # the same classes' fields that an answer may have
 _HOOK_OF_TYPE: Final[Mapping[Any, Hook]] = {str: _text, int: _integer, SecretStr: _secret}
 _HOOK_OF_FIELD: Final[Mapping[str, Hook]] = {
     **dict.fromkeys(_TEXT_TIMES, _text_time),
