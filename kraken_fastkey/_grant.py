@@ -18,6 +18,7 @@ __all__ = ["Grant", "Rotation", "grant_from_bytes", "grant_to_bytes"]
 
 _FORMAT: Final = 1
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder each time
+_NOTHING: Final[FrozenDict[Any]] = FrozenDict()  # one for all grants
 _UNREADABLE: Final = "holds what could not be a grant: delete it, and have the user log in again"
 
 
@@ -68,7 +69,7 @@ class Grant:
         issued_at: datetime | None = None,
         generation: int = 0,
         rotation: Rotation | None = None,
-        unknown: Mapping[str, Any] = FrozenDict(),
+        unknown: Mapping[str, Any] = _NOTHING,
     ) -> None:
         """Check what is given.
 
@@ -102,7 +103,7 @@ class Grant:
             issued_at,
             generation,
             rotation,
-            FrozenDict(unknown),
+            unknown if isinstance(unknown, FrozenDict) else FrozenDict(unknown),
         )
 
     def to_access_token(self) -> AccessToken:
@@ -161,7 +162,7 @@ def _parse(record: bytes) -> Grant | int | None:
             issued_at=_from_text(fields.pop("issued_at")),
             generation=fields.pop("generation"),
             rotation=None if rotation is None else _parse_rotation(rotation),
-            unknown=fields,
+            unknown=FrozenDict(fields) if fields else _NOTHING,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
@@ -172,9 +173,10 @@ def _parse_rotation(fields: Mapping[str, Any]) -> Rotation:
 
 
 def _utc_fault(moment: datetime | None) -> str | None:
+    if moment is None or moment.tzinfo is UTC:
+        return None
     try:
-        if moment is not None:
-            moment.astimezone(UTC)
+        moment.astimezone(UTC)
     except OverflowError:
         return "is out of the years 1 to 9999, in UTC"
     return None
