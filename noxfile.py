@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 # uv makes an environment in a second, where it is there.
 nox.options.default_venv_backend = "uv|venv"
-nox.options.sessions = ["lint", "types", "tests", "lowest", "coverage", "docs", "build", "sbom", "audit"]
+nox.options.sessions = ["lint", "types", "tests", "dev", "lowest", "coverage", "docs", "build", "sbom", "audit"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -36,10 +36,16 @@ def _install(session: nox.Session, *groups: str, package: tuple[str, ...] = ("."
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests; on the newest Python in its development mode, which takes three times as long."""
+    """Run the tests."""
     _install(session, "tests")
-    mode = ("-X", "dev") if session.python == PYTHONS[-1] else ()
-    session.run("python", *mode, "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def dev(session: nox.Session) -> None:
+    """Run the tests in Python's development mode, which takes three times as long; or those that are named."""
+    _install(session, "tests")
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
 
 
 @nox.session
