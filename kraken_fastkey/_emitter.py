@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
 from collections.abc import Callable
@@ -19,7 +20,7 @@ __all__ = ["CALL", "CallScope", "Emitter", "hook_fault", "next_id"]
 
 _P = ParamSpec("_P")
 _IDS: Final = itertools.count(1)
-_NONE: Final[frozenset[type[Exception]]] = frozenset()  # shared by all emitters, of which there may be many
+_NONE: Final[frozenset[type[BaseException]]] = frozenset()  # shared by all emitters, of which there may be many
 
 
 @attrs.define(eq=False)
@@ -92,10 +93,12 @@ class Emitter:
         if hook is not None:
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001  # a listener's fault is no reason for a call to fail
+            # A listener's fault is no reason for a call to fail. It awaits nothing, so that a cancellation out of it,
+            # as by the result of a cancelled future, is nobody's wish to cancel the call.
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
                 self._tell_once(error, event)
 
-    def _tell_once(self, error: Exception, event: Event) -> None:
+    def _tell_once(self, error: BaseException, event: Event) -> None:
         kind = type(error)
         if kind in self._failed:
             return

@@ -382,6 +382,18 @@ async def test_a_failing_hook_breaks_no_call(
     assert "FAKE-SECRET" not in caplog.text
 
 
+async def test_a_hook_that_raises_a_cancellation_cancels_nothing(
+    make_client: MakeClient, sandbox: KrakenSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that asks a cancelled future for its result costs no key: the call goes on, and the fault is logged."""
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+    client = make_client(on_event=lambda _: cancelled.result())
+    key = await client.create_key(CreateKeyRequest("grid-bot"))
+    assert [key.api_key_name] == [held.api_key_name for held in sandbox.keys()]
+    assert ["CancelledError"] == [vars(record)["kraken_fastkey_error_type"] for record in caplog.records]
+
+
 async def _async_hook(_: Event) -> None:
     """Be no hook: nobody would await it."""
 
