@@ -367,13 +367,10 @@ class KeyLease(Unpicklable):
             self._turn = asyncio.get_running_loop().create_task(self._see_to_it())
             self._turn.add_done_callback(self._end_turn)
         turn = self._turn
-        try:
-            await join(turn)
-        except asyncio.CancelledError:
-            if not turn.cancelled() or self._keeper is not None:
-                raise
+        await asyncio.wait({turn})  # a cancellation from here is the caller's own
         if self._keeper is None:
             raise self._expired()
+        turn.result()
         if not quietly and self._error is not None:
             raise self._error
 

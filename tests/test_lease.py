@@ -438,6 +438,33 @@ def test_whoever_waits_for_a_key_when_the_lease_is_left_is_told() -> None:
     in_world(scene)
 
 
+def test_whoever_is_cancelled_when_the_lease_is_left_is_cancelled() -> None:
+    """Whoever waits for a key then, and is cancelled in whichever step of the exit, gets its own cancellation."""
+
+    async def scene(world: World) -> None:
+        moments = 0
+        while True:
+            lease = await world.lease().__aenter__()
+            world.sandbox.faults.add(Hang(commit=True), operation="create_key")
+            task = asyncio.ensure_future(lease.renew())
+            await asyncio.sleep(5)
+            leaving = asyncio.ensure_future(lease.__aexit__(None, None, None))
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            if task.done():
+                break
+            task.cancel()
+            await asyncio.wait({task, leaving})
+            assert task.cancelled(), moments
+            moments += 1
+        with pytest.raises(LeaseExpiredError):
+            await task
+        await leaving
+        assert moments >= 3
+
+    in_world(scene)
+
+
 class _ForgetfulStore(MemoryKeyStore):
     forgets = False
 
