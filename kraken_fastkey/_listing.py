@@ -71,7 +71,8 @@ class Lookout:
         Raises:
             FastKeyError: The list could not be had.
         """
-        if self._next is None:
+        # Done is one that was cut off before it began.
+        if self._next is None or self._next.done():
             self._next = self._background.start(self._look(), self._account)
         return await join(self._next)
 

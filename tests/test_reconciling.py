@@ -768,6 +768,22 @@ def test_a_turn_that_does_not_come_before_the_deadline() -> None:
     in_world(scene, retry=RetryPolicy(deadline=10))
 
 
+def test_a_look_that_was_cut_off_before_it_began_is_not_the_next_ones() -> None:
+    """Whoever looks after it has a list of its own, and not the other's cancellation."""
+
+    async def scene(world: World) -> None:
+        lookout = world.client._janitor._lookout
+        look = asyncio.ensure_future(lookout.look())
+        await asyncio.sleep(0)
+        assert lookout._next is not None
+        lookout._next.cancel()
+        await asyncio.wait({look})
+        assert look.cancelled()
+        assert {} == (await lookout.look()).keys
+
+    in_world(scene)
+
+
 def test_an_abandoned_call_is_not_sent_again_after_a_refusal() -> None:
     """Cancelled while the answer is on its way, which then is 429: nothing was done, and nothing more is."""
 
