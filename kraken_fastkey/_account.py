@@ -56,7 +56,7 @@ class Account:
 
         Args:
             names: The names.
-            within: How many seconds to wait for one's turn; `None` for no bound.
+            within: How many seconds to wait for one's turn with all of them; `None` for no bound.
 
         Raises:
             TransportError: On entry: it did not come in time; nothing was sent.
@@ -215,10 +215,12 @@ class _Hold:
         self._held: list[str] = []
 
     async def __aenter__(self) -> None:
+        clock = asyncio.get_running_loop().time
+        until = None if self._within is None else clock() + self._within
         try:
             # In one order for all, so that no two wait for each other.
             for name in sorted(set(self._names)):
-                await self._account.take(name, self._within)
+                await self._account.take(name, None if until is None else until - clock())
                 self._held.append(name)
         except BaseException:
             self._give_back()

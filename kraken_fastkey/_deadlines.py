@@ -35,6 +35,8 @@ class Deadlines:
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
+            if self._loop is not None and not self._loop.is_closed():
+                return Deadlines().within(seconds)  # what runs in the other loop, perhaps another thread, goes on
             self._loop, self._timer = loop, None
             self._limits.clear()
         return Limit(self, loop, math.inf if seconds is None else loop.time() + seconds)

@@ -281,6 +281,7 @@ class AiohttpTransport:
             if not self._turns.take_at_once():
                 await self._wait_for_turn(authorization, limit)
             try:
+                self._check_open()  # it may have waited for its turn
                 with limit:
                     response = await session.request(
                         request.method,
@@ -302,6 +303,8 @@ class AiohttpTransport:
                     response.release()
             finally:
                 self._turns.give_back()
+        except ClientClosedError:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever aiohttp may raise, nothing of it gets out
             failure = _sort(error, sent=payload is None or payload.sent)
         except BaseException as error:  # noqa: BLE001  # raised again
@@ -335,10 +338,13 @@ class AiohttpTransport:
         if self._owns_session and self._session is not None:
             await self._session.close()
 
-    def _get_session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
+    def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("the client is closed: open a new one")
+
+    def _get_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        self._check_open()
         if self._loop not in {None, loop}:
             raise ClientClosedError("the client belongs to another event loop: open one client in each loop")
         if self._session is None:

@@ -24,6 +24,7 @@ from kraken_fastkey import (
     FastKeyError,
     Permissions,
     StaticTokenProvider,
+    TransportError,
     UnknownOutcomeError,
     UpdateKeyRequest,
 )
@@ -479,6 +480,23 @@ def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
         second = asyncio.create_task(use())
         loop.call_at(10 - 1e-10, account.give_back, "grid-bot")
         await second
+        assert {} == account._notes.waiting
+
+    run_virtually(main)
+
+
+def test_turns_with_two_names_take_no_longer_than_one() -> None:
+    """One bound is for both: what the first one's turn has taken is not there for the second one's."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        account = Account(StaticTokenProvider("FAKE"))
+        for name in ("grid-bot", "new-bot"):
+            await account.take(name, None)
+        loop.call_at(9, account.give_back, "grid-bot")
+        with pytest.raises(TransportError, match="an earlier call on the key 'new-bot' is under way"):
+            await account.hold("grid-bot", "new-bot", within=10).__aenter__()
+        assert 10 == pytest.approx(loop.time(), abs=0.01)
+        account.give_back("new-bot")
         assert {} == account._notes.waiting
 
     run_virtually(main)

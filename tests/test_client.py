@@ -395,6 +395,26 @@ async def test_aclose_does_not_wait_for_ever(
     assert "closing cut off what was under way after 0.01 s" in caplog.text
 
 
+async def test_a_read_that_waits_for_a_connection_is_not_sent_after_closing(
+    make_client: MakeClient, sandbox: KrakenSandbox
+) -> None:
+    """Its turn comes when the client is closed, though the session is open yet."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+        client = make_client(session=session, close_timeout=0)
+        sandbox.faults.add(Hang(), operation="list_keys")
+        first = asyncio.create_task(client.list_keys())
+        while not sandbox.requests:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(client.get_user_info())
+        await asyncio.sleep(0)
+        await client.aclose()
+        first.cancel()
+        with pytest.raises(ClientClosedError) as caught:
+            await second
+    assert "not_sent" == caught.value.outcome
+    assert ["list_keys"] == [request.operation for request in sandbox.requests]
+
+
 async def test_closing_ends_the_waiting_for_a_retry(
     client: FastKeyClient, sandbox: KrakenSandbox, fake_time: FakeTime
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -147,5 +148,26 @@ def test_it_serves_one_loop_after_another() -> None:
             with deadlines.within(2):
                 await asyncio.sleep(10)
         assert 2 == pytest.approx(loop.time(), abs=0.01)
+
+    run_virtually(main)
+
+
+def test_a_use_in_another_loop_ends_no_limit_of_the_first() -> None:
+    """A client that is used in two threads says so to the second, and goes on in the first."""
+    deadlines = Deadlines()
+
+    async def elsewhere() -> None:
+        with pytest.raises(TimeoutError):
+            with deadlines.within(0.001):
+                await asyncio.sleep(1000)
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        with pytest.raises(TimeoutError):  # noqa: PT012  # the other loop runs within the block
+            with deadlines.within(5):
+                thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+                thread.start()
+                thread.join()
+                await asyncio.sleep(10)
+        assert 5 == pytest.approx(loop.time(), abs=0.01)
 
     run_virtually(main)
