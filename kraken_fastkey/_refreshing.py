@@ -488,6 +488,7 @@ def _owner() -> str:
 
 
 def _dead(cause: ReauthorizationCause, told: str, **details: Any) -> ReauthorizationRequiredError:
+    text = told if cause == "missing" else f"the grant is dead, since {told}"
     return ReauthorizationRequiredError(
-        f"the grant is dead, since {told}: have the user log in again", cause=cause, operation="refresh", **details
+        f"{text}: have the user log in again", cause=cause, operation="refresh", **details
     )

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from kraken_fastkey import FastKeyError
-from kraken_fastkey.cli._exits import CommandError, Exit, exit_of, tell_error
+from kraken_fastkey.cli._exits import LOG_IN, CommandError, Exit, exit_of, tell_error
 from kraken_fastkey.cli._session import TOKEN_VARIABLE, token_from_environment
 
 __all__ = ["advise"]
-
-_LOGIN: Final = "run kraken-fastkey login"
 
 
 def advise(error: FastKeyError) -> str:
@@ -18,5 +14,6 @@ def advise(error: FastKeyError) -> str:
     text = tell_error(error)
     if exit_of(error) is not Exit.LOGIN or isinstance(error, CommandError):
         return text
-    remedy = f"set {TOKEN_VARIABLE} to a good token, or unset it and log in" if token_from_environment() else _LOGIN
-    return f"{text.rstrip('.')} ({remedy})"
+    if token_from_environment():
+        return f"{text.rstrip('.')} (set {TOKEN_VARIABLE} to a good token, or unset it and log in)"
+    return text if LOG_IN in text else f"{text.rstrip('.')} ({LOG_IN})"

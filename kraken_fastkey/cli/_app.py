@@ -13,10 +13,11 @@ from typing import Final
 import click
 
 import kraken_fastkey
-from kraken_fastkey import FastKeyError
+from kraken_fastkey import FastKeyError, RefreshFailed
+from kraken_fastkey._log_records import PREFIX
 from kraken_fastkey._runtime import SYSTEM, Runtime
 from kraken_fastkey.cli._command import options_before
-from kraken_fastkey.cli._exits import CommandError, Exit, describe_error, exit_of
+from kraken_fastkey.cli._exits import CommandError, Exit, describe_error, exit_of, in_own_words
 from kraken_fastkey.cli._invocation import Invocation, TerminatedError
 
 __all__ = ["PROGRAM", "commands", "run"]
@@ -24,6 +25,8 @@ __all__ = ["PROGRAM", "commands", "run"]
 PROGRAM: Final = "kraken-fastkey"
 
 _LOG: Final = logging.getLogger("kraken_fastkey")
+# What says a field that a key is warned of to lack.
+_OPTIONS: Final = {"ip_allowlist": "--ip", "valid_until": "--valid-for"}
 # Where each command is, and its line in the help: a test holds them against the commands themselves.
 _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Access": {
@@ -183,10 +186,21 @@ class _Handler(logging.Handler):
         self._invocation = invocation
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            self._invocation.output.warn(record.getMessage())
+        if record.levelno >= logging.WARNING and not _is_told_by_error(record):
+            self._invocation.output.warn(_retold(record))
         elif self._invocation.debug:
             self._invocation.output.log(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def _is_told_by_error(record: logging.LogRecord) -> bool:
+    """Whether the command fails for what is logged, and so tells it in its own words."""
+    return getattr(record, f"{PREFIX}event", None) == RefreshFailed.name and not getattr(record, f"{PREFIX}holds")
+
+
+def _retold(record: logging.LogRecord) -> str:
+    operation, field = (getattr(record, f"{PREFIX}{name}", None) for name in ("operation", "field"))
+    text = in_own_words(record.getMessage().removeprefix(f"{operation}: "))
+    return text.replace(f"set {field}", f"pass {_OPTIONS[field]}") if field in _OPTIONS else text
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from kraken_fastkey import (
     UnknownOutcomeError,
 )
 
-__all__ = ["EXIT_MEANINGS", "CommandError", "Exit", "describe_error", "exit_of", "tell_error"]
+__all__ = ["EXIT_MEANINGS", "LOG_IN", "CommandError", "Exit", "describe_error", "exit_of", "in_own_words", "tell_error"]
 
 
 class Exit(IntEnum):
@@ -68,11 +68,13 @@ EXIT_MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
 )
 
 _CHANGES: Final = frozenset({"create_key", "update_key", "delete_key"})
+LOG_IN: Final = "run kraken-fastkey login"
 _COMMANDS: Final = {
     "list_keys()": "kraken-fastkey list",
     "ask the user for these scopes": "log in with these permissions",
-    "have the user log in again": "log in again",
-    "have the user authorize the app again": "log in again",
+    "there is no grant in the store": "nobody has logged in",
+    "have the user log in again": LOG_IN,
+    "have the user authorize the app again": LOG_IN,
 }
 _CODES: Final[tuple[tuple[type[FastKeyError] | tuple[type[FastKeyError], ...], Exit], ...]] = (
     ((InvalidRequestError, InvalidArgumentsError), Exit.USAGE),
@@ -114,9 +116,13 @@ def exit_of(error: FastKeyError) -> Exit:
 
 def tell_error(error: FastKeyError) -> str:
     """Return an error's text, in one line, and in the words of the command line."""
-    text = error.summary.removeprefix(f"{error.operation}: ")
-    for method, command in _COMMANDS.items():
-        text = text.replace(method, command)
+    return in_own_words(error.summary.removeprefix(f"{error.operation}: "))
+
+
+def in_own_words(text: str) -> str:
+    """Return what the library says to programmers, in one line, and in the words of the command line."""
+    for words, own in _COMMANDS.items():
+        text = text.replace(words, own)
     return " ".join(text.split())
 
 

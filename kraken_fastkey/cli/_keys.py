@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import attrs
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kraken_fastkey import KeyInfo, Permissions
-from kraken_fastkey.cli._output import make_lines, make_table, shown
+from kraken_fastkey.cli._output import GAP, make_lines, make_table, shown
 from kraken_fastkey.cli._times import relative, to_json, to_text
 
 __all__ = ["describe_key", "is_expired", "render_key", "render_keys"]
 
 _SOON: Final = 86_400.0
 _DANGEROUS: Final = "funds_withdraw"
+_HEADERS: Final = ("NAME", "MAY", "FROM", "EXPIRES", "USED")
+_BROKEN: Final = (1, 2)  # these columns may be broken between words
+_SHORT_NAME: Final = 6  # of a name's line, at least
 _READ_ONLY: Final = Permissions.read_only().granted
 
 
@@ -47,23 +53,56 @@ def describe_key(key: KeyInfo, now: float) -> dict[str, Any]:
     }
 
 
-def render_keys(keys: Sequence[KeyInfo], now: float) -> Table:
+@attrs.frozen
+class _Keys:
+    """A table of keys, as wide as there is room: permissions and addresses get lines of their own, then names are cut.
+
+    Attributes:
+        rows: The cells.
+    """
+
+    rows: Sequence[Sequence[Text]]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Table]:
+        table = make_table(*_HEADERS)
+        for row in self.rows:
+            table.add_row(*row)
+        for column, width in zip(table.columns, self._widths(options.max_width) or (), strict=False):
+            column.width = width
+        yield table
+
+    def _widths(self, room: int) -> list[int] | None:
+        """Return the columns' widths; `None` where each must give way, as rich has it."""
+        columns = list(zip(map(Text, _HEADERS), *self.rows, strict=True))
+        whole = [max(cell.cell_len for cell in cells) for cells in columns]
+        words = [max(cell_len(word) for cell in cells for word in cell.plain.split()) for cells in columns]
+        widths = [words[index] if index in _BROKEN else width for index, width in enumerate(whole)]
+        spare = room - sum(widths) - GAP * len(widths)
+        if spare < 0:
+            widths[0] += spare
+            if widths[0] < _SHORT_NAME:
+                return None
+        for index in _BROKEN:
+            more = max(0, min(spare, whole[index] - widths[index]))
+            widths[index] += more
+            spare -= more
+        return widths
+
+
+def render_keys(keys: Sequence[KeyInfo], now: float) -> RenderableType:
     """Return a table of keys."""
-    table = make_table("NAME", "MAY", "FROM", "EXPIRES", "USED")
-    _, may, _, *times = table.columns
-    # No permission's name is cut in two.
-    may.min_width = max((len(word) for key in keys for word in _may(key.permissions).plain.split()), default=0)
-    for column in times:
-        column.no_wrap = True
-    for key in keys:
-        table.add_row(
-            Text(shown(key.api_key_name)),
-            _may(key.permissions),
-            Text(_from(key.ip_allowlist)),
-            _expires(key, now),
-            Text("never" if key.last_used is None else relative(key.last_used, now)),
-        )
-    return table
+    return _Keys(
+        [
+            (
+                Text(shown(key.api_key_name)),
+                _may(key.permissions),
+                Text(_from(key.ip_allowlist)),
+                _expires(key, now),
+                Text("never" if key.last_used is None else relative(key.last_used, now)),
+            )
+            for key in keys
+        ]
+    )
 
 
 def render_key(key: KeyInfo, now: float, *, secret: str | None = None) -> Text:

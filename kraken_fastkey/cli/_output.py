@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -18,8 +19,9 @@ from rich.text import Text
 
 from kraken_fastkey.cli._exits import CommandError, Exit
 
-__all__ = ["Output", "make_lines", "make_table", "shown"]
+__all__ = ["GAP", "Output", "make_lines", "make_table", "shown"]
 
+GAP: Final = 2  # columns between those of a table
 _WIDE = 10_000  # for a program that reads lines, one key stays on one line
 
 
@@ -33,7 +35,7 @@ def shown(text: str) -> str:
 
 def make_table(*columns: str) -> Table:
     """Return an empty table, its columns so far apart that programs can tell them."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -58,8 +60,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._out = _console(sys.stdout)
-        self._err = _console(sys.stderr)
+        self._out = _console(_Measured(sys.stdout))
+        self._err = _console(_Measured(sys.stderr))
         self._doing = self._dots = ""
         self._live: Live | None = None
 
@@ -217,6 +219,27 @@ class Output:
         # input() would write the question to the standard output.
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+class _Measured(io.StringIO):
+    """What rich may know of a stream. It writes nothing there: it would where it captures, and fail with the stream.
+
+    Args:
+        stream: The stream; `None` if it was closed at the start.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute
+        """The stream's encoding."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Say whether a person may watch."""
+        return self._stream is not None and self._stream.isatty()
 
 
 def _console(stream: TextIO) -> Console:

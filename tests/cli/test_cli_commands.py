@@ -270,6 +270,33 @@ async def test_update_changes_what_is_said_alone(cli: Cli) -> None:
     assert [] == json.loads(ended.out)["key"]["ip_allowlist"]
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+async def test_a_table_gives_way_to_a_narrow_terminal(columns: int, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions, addresses and times stay whole, no line is too long, and a name is cut only where it must be."""
+    cli.set_token()
+    name = "a-name-that-is-as-long-as-it-may"
+    permissions = ("funds-query", "trades-close", "trades-query-open")
+    addresses = ("203.0.113.0/24", "192.0.2.1")
+    await cli(
+        *("create", name, "--env-file", ".env", "--valid-for", "7d"),
+        *(word for permission in permissions for word in ("--permission", permission)),
+        *(word for address in addresses for word in ("--ip", address)),
+    )
+    monkeypatch.setenv("COLUMNS", str(columns))
+    head, *rows = (await cli("list")).out.splitlines()
+    assert ["NAME", "MAY", "FROM", "EXPIRES", "USED"] == head.split()
+    assert max(map(len, rows)) <= columns
+    words = " ".join(rows).replace(",", "").split()
+    assert {*permissions, *addresses} <= set(words)
+    assert rows[0].endswith("  in 7 d   never")
+    assert (columns >= 90) == (name in words)
+    assert name == "".join(row[: head.index("MAY")].strip() for row in rows)
+    monkeypatch.setenv("COLUMNS", "40")  # each word gives way, and no column is lost
+    lines = (await cli("list")).out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert {"NAME", "MAY", "FROM", "USED"} <= set(" ".join(lines[:3]).split())
+
+
 async def test_update_of_a_key_that_the_list_does_not_show(cli: Cli) -> None:
     """The change is made all the same; there is nothing to show."""
     cli.set_token()

@@ -147,6 +147,22 @@ def test_words_of_the_library_are_there_to_be_replaced() -> None:
     assert [] == [words for words in _COMMANDS if not any(words in source for source in sources)]
 
 
+async def test_nobody_has_logged_in(cli: Cli) -> None:
+    """What the first user meets is one line, which says what to do."""
+    ended = await cli("list")
+    assert (Exit.LOGIN, "error: nobody has logged in: run kraken-fastkey login\n") == (ended.code, ended.err)
+
+
+async def test_a_dangerous_key_is_warned_of_in_options(cli: Cli) -> None:
+    """What is warned of names what can be typed."""
+    cli.set_token()
+    ended = await cli("create", "a", "--permission", "funds-withdraw", "--env-file", ".env")
+    assert [
+        "warning: 'a' may withdraw funds from any address: pass --ip",
+        "warning: 'a' may withdraw funds for ever: pass --valid-for",
+    ] == ended.err.splitlines()
+
+
 async def test_debug_shows_a_traceback_and_no_secret(cli: Cli) -> None:
     """--debug shows where an error comes from, and what was logged."""
     token = cli.set_token()
@@ -189,6 +205,23 @@ async def test_a_closed_output_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stdout", Full())
     code = await asyncio.to_thread(run, ["list", "--json"], cli.time.runtime)
     assert Exit.STORAGE == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", ["", "--json"])
+async def test_a_full_disk_is_told(options: str, unbuffered: str, cli: Cli) -> None:
+    """Whether Python buffers what is printed or, as in containers, does not."""
+    cli.set_token()
+    await cli("create", "a", "--read-only", "--env-file", ".env")
+    done = await asyncio.create_subprocess_shell(
+        f"{shlex.quote(sys.executable)} -m kraken_fastkey list {options} >/dev/full",
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    _, err = await done.communicate()
+    assert b"the standard output cannot be written: No space left on device" in err
+    assert Exit.STORAGE == done.returncode
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors")
