@@ -32,7 +32,7 @@ from kraken_fastkey.stores._disk import (
 )
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["attach_env_file", "check_prefix", "environment_of", "write_env_file", "write_secret_file"]
+__all__ = ["attach_env_file", "check_place", "check_prefix", "environment_of", "write_env_file", "write_secret_file"]
 
 _PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # No shell, no python-dotenv and no Docker Compose reads more into these; `docker --env-file` knows no quotes.
@@ -100,6 +100,21 @@ def write_secret_file(key: FastApiKey, path: str | os.PathLike[str]) -> None:
     with told(file, "written"), open_folder(file.parent) as folder:
         _read(folder, file)  # refuses a file that is another user's, or that others can read
         _replace(folder, file, memoryview(key.secret.get_secret_value().encode()))
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Refuse a place that `write_env_file` or `write_secret_file` would refuse, before there is a key to write.
+
+    A folder that is missing is none: they make it.
+
+    Raises:
+        InvalidRequestError: It names no file.
+        StoreError: The file, or its folder, would be refused.
+    """
+    file = _check_path(path)
+    if file.parent.exists():
+        with told(file, "written"), open_folder(file.parent) as folder:
+            _read(folder, file)
 
 
 @asynccontextmanager

@@ -249,12 +249,12 @@ def test_the_demo_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_sandbox_writes_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--write-config makes a file that leads the command line to it; one that is there is not touched."""
-    config = tmp_path / "it's.toml"
+    config = tmp_path / "it's \U0001f511.toml"
     with _running_sandbox("--write-config", str(config)) as (_, lines):
         assert f"use it:       kraken-fastkey login --config {shlex.quote(str(config))}" == lines[4]
         profile = load_profile(config, None)
         assert lines[0].split()[-1] == profile.base_url
-        assert tmp_path / "it's.toml.grant" / "grant" == profile.grant_file
+        assert tmp_path / "it's \U0001f511.toml.grant" / "grant" == profile.grant_file
         content = config.read_bytes()
         assert 2 == main(["sandbox", "--write-config", str(config)])
         assert f"error: {config} is there already: name another file, or remove it\n" == capsys.readouterr().err

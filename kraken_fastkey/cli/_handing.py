@@ -64,8 +64,9 @@ class Handing:
         """Refuse, before anything is sent, what would lose the secret.
 
         Raises:
-            click.UsageError: The secret has nowhere to go, or the standard output has two things to show.
+            click.UsageError: The secret has nowhere to go, or the standard output or a file has two things to show.
             InvalidRequestError: No variable's name could begin so.
+            StoreError: A file, or its folder, is not fit for a secret.
         """
         if not (self.show_secret or self.ccxt or self.env_file or self.secret_file):
             raise click.UsageError(
@@ -74,9 +75,14 @@ class Handing:
             )
         if self.ccxt and (self.show_secret or invocation.as_json):
             raise click.UsageError("--ccxt prints JSON of its own, with the secret: leave --show-secret and --json out")
-        from kraken_fastkey._env_file import check_prefix  # noqa: PLC0415  # with the network, which help needs not
+        from kraken_fastkey._env_file import check_place, check_prefix  # noqa: PLC0415  # with the network, help needs none
 
         check_prefix(self.env_prefix)
+        places = [path for path in (self.env_file, self.secret_file) if path is not None]
+        if len({path.absolute() for path in places}) < len(places):
+            raise click.UsageError("--env-file and --secret-file are one file: name two, or pass one of them")
+        for path in places:
+            check_place(path)
 
     async def save(self, invocation: Invocation, key: FastApiKey, **more: Any) -> None:
         """Hand the secret out; if this fails, the key is deleted.

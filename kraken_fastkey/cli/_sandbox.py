@@ -108,7 +108,7 @@ def _write_config(path: Path, sandbox: KrakenSandbox) -> None:
         token_url=sandbox.token_url,
         api_url=sandbox.api_url,
         # Not in the folder itself: what holds a login must be its owner's alone.
-        grant_file=json.dumps(f"{path.name}.grant/grant"),
+        grant_file=json.dumps(f"{path.name}.grant/grant", ensure_ascii=False),  # TOML knows no halves of a character
     )
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -101,20 +101,53 @@ async def test_one_document_at_a_time(cli: Cli) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
-@pytest.mark.parametrize("place", ["--env-file open/.env", "--secret-file open/secret"])
-async def test_what_cannot_be_written_is_deleted(place: str, cli: Cli) -> None:
-    """Where the file cannot be written, the new key is deleted; of a rotation, the old one stays."""
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("--env-file open/.env", "others can put files into"),
+        ("--secret-file open/secret", "others can put files into"),
+        ("--env-file link", "a symbolic link is in its place"),
+        ("--secret-file link", "a symbolic link is in its place"),
+        ("--env-file read", "can be read or written by others"),
+    ],
+)
+@pytest.mark.parametrize("command", ["create", "rotate --yes"])
+async def test_a_place_not_fit_for_a_secret(command: str, place: str, fault: str, cli: Cli) -> None:
+    """It is refused before there is a key."""
     cli.set_token()
     Path("open").mkdir()
     Path("open").chmod(0o777)
-    ended = await cli("create", "grid-bot", "--read-only", *place.split())
+    Path("link").symlink_to("target")
+    Path("read").touch(0o644)
+    ended = await cli(*command.split(), "grid-bot", *place.split())
     assert (Exit.STORAGE, "") == (ended.code, ended.out)
-    assert "others can put files into" in ended.err
+    assert fault in ended.err
+    assert [] == cli.sandbox.requests
+    assert not Path("target").exists()
+
+
+async def test_two_secrets_in_one_file(cli: Cli) -> None:
+    """One file cannot be both a secret and variables."""
+    cli.set_token()
+    ended = await cli("create", "--env-file", "x", "--secret-file", "./x")
+    assert Exit.USAGE == ended.code
+    assert "--env-file and --secret-file are one file" in ended.err
+    assert [] == cli.sandbox.requests
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no /dev/null")
+@pytest.mark.parametrize("option", ["--env-file", "--secret-file"])
+async def test_what_cannot_be_written_is_deleted(option: str, cli: Cli) -> None:
+    """Where the file cannot be written, the new key is deleted; of a rotation, the old one stays."""
+    cli.set_token()
+    place = (option, "/dev/null/no/secret")
+    ended = await cli("create", "grid-bot", "--read-only", *place)
+    assert (Exit.STORAGE, "") == (ended.code, ended.out)
     assert "The new key is deleted again" in ended.err
     assert () == cli.sandbox.keys()
     assert 0 == (await cli("create", "grid-bot", "--read-only", "--env-file", ".env")).code
     before, content = cli.sandbox.keys(), Path(".env").read_bytes()
-    ended = await cli("rotate", "grid-bot", "--yes", *place.split())
+    ended = await cli("rotate", "grid-bot", "--yes", *place)
     assert Exit.STORAGE == ended.code
     assert [before[0].api_key] == [key.api_key for key in cli.sandbox.keys()]
     assert content == Path(".env").read_bytes()
@@ -143,7 +176,7 @@ async def test_a_key_that_could_not_be_deleted_either_is_named(cli: Cli) -> None
     """If the secret is lost and the key cannot be deleted, the user is told its name."""
     cli.set_token()
     cli.sandbox.faults.add(Answer(200, {"error": ["EGeneral:Permission denied"]}), operation="delete_key", times=None)
-    ended = await cli("create", "stray", "--read-only", "--env-file", "/dev/null/.env")
+    ended = await cli("create", "stray", "--read-only", "--env-file", "/dev/null/no/.env")
     assert Exit.STORAGE == ended.code
     assert ["stray"] == [key.api_key_name for key in cli.sandbox.keys()]
     assert "warning: the key 'stray' may exist, and nobody has its secret" in ended.err
