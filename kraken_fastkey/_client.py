@@ -233,6 +233,12 @@ class FastKeyClient(Unpicklable):
         self._check_open()
         await self._perform(Deletion(self._janitor, api_key_name))
 
+    async def _clear_up(self, api_key_name: str) -> None:
+        """Delete a key, even while the client closes."""
+        deletion = Deletion(self._janitor, api_key_name)
+        deletion.progress.cleaning = True
+        await self._perform(deletion)
+
     async def get_user_info(self) -> UserInfo:
         """Return who authorized the app. Takes the scope `account.info:basic`.
 

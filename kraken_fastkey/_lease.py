@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Literal, Self, TypeGuard
@@ -207,6 +207,7 @@ class KeyLease(Unpicklable):
         self._checked_at: datetime | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._told: set[asyncio.Task[None]] = set()
@@ -296,6 +297,8 @@ class KeyLease(Unpicklable):
     async def __aenter__(self) -> Self:
         if self._keeper is not None:
             raise InvalidRequestError({"lease": "is entered already: make one lease for each `async with`"})
+        if self._leaving is not None and not self._leaving.done():
+            await asyncio.wait({self._leaving})  # else it would delete the next key
         self._key = self._lost = self._due = self._error = self._checked_at = None
         self._renewals = self._failures = 0
         self._has_expired = False
@@ -305,8 +308,7 @@ class KeyLease(Unpicklable):
             await self._enter()
         except BaseException as error:
             if self._book.has_made:
-                # Of the client's tasks: it is finished even if its caller is gone.
-                leaving = self._book.client._shared.background.start(self._leave(), self)  # noqa: SLF001
+                leaving = self._begin_to_leave()
                 if not isinstance(error, GeneratorExit):
                     with shield():
                         await join(leaving)
@@ -329,20 +331,29 @@ class KeyLease(Unpicklable):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         keeper, self._keeper = self._keeper, None
+        tasks = [task for task in (keeper, self._turn, *self._told) if task is not None]
+        for task in tasks:
+            task.cancel()  # here and now: none of them may begin anything more
+        leaving = self._begin_to_leave(*tasks)
         with shield():
-            for task in (keeper, self._turn, *self._told):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.wait({task})
+            await join(leaving)
+
+    def _begin_to_leave(self, *tasks: asyncio.Task[None]) -> asyncio.Task[None]:
+        # Of the client's tasks: it is finished even if its caller is gone.
+        client = self._book.client
+        self._leaving = client._shared.background.start(self._leave(tasks), client._account)  # noqa: SLF001
+        return self._leaving
+
+    async def _leave(self, ending: Iterable[asyncio.Task[None]]) -> None:
+        try:
+            for task in ending:
+                await asyncio.wait({task})
             async with self._changed:
                 self._changed.notify_all()
-            await self._leave()
-
-    async def _leave(self) -> None:
-        self._key = None
-        try:
+            self._key = None
             await self._book.leave(delete=self._deletes)
-        except Exception as error:  # noqa: BLE001  # it must not take the place of what the bot raised
+        # It must not take the place of what the bot raised; and the time for closing the client may be over.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             self._emitter.emit(LeaseNotCleared, lease_id=self._id, error_type=type(error).__name__)
         self._emitter.emit(LeaseLeft, lease_id=self._id)
 

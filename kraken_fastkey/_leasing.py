@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -166,7 +166,8 @@ class LeaseBook:
                 holders = self._others(record)
                 record = attrs.evolve(record, holders=FrozenDict(holders))
                 if delete and not holders:
-                    left = await self._delete({*record.retired, *_names(record.current)})
+                    names = {*record.retired, *_names(record.current)}
+                    left = await self._delete(names, delete=self.client._clear_up)  # noqa: SLF001
                     retired = FrozenDict(dict.fromkeys(left, self.now()))
                     record = attrs.evolve(record, current=None, retired=retired)
                 try:
@@ -300,12 +301,13 @@ class LeaseBook:
         asked = create_key(attrs.evolve(self.template, **moving), self.runtime.time()).parameters
         return is_as_asked(attrs.evolve(key, **moving), asked)
 
-    async def _delete(self, names: Iterable[str]) -> set[str]:
+    async def _delete(self, names: Iterable[str], delete: Callable[[str], Awaitable[None]] | None = None) -> set[str]:
         """Delete keys, and return the names of those that could not be: they are tried again, and die of age."""
+        delete = self.client.delete_key if delete is None else delete
         left = set()
         for name in sorted(names):
             try:
-                await self.client.delete_key(name)
+                await delete(name)
             except KeyNotFoundError:
                 continue  # its user has deleted it
             except ApiError as error:

@@ -17,12 +17,14 @@ from lease_world import TEMPLATE, World, in_world
 
 from kraken_fastkey import (
     FastApiKey,
+    FastKeyClient,
     FastKeyError,
     InvalidRequestError,
     KeyLease,
     KeySigner,
     LeaseExpiredError,
     MemoryNonceSource,
+    StaticTokenProvider,
     TemporaryLockoutError,
 )
 from kraken_fastkey.sandbox import Answer, Hang
@@ -330,6 +332,97 @@ def test_an_entry_that_is_cancelled_leaves_no_key_behind(on_exit: str) -> None:
         assert moments >= 20
 
     in_world(scene)
+
+
+def test_an_exit_that_is_cancelled_leaves_no_key_behind() -> None:
+    """Whenever it is, and though the client is closed right after: closing waits for the deletions."""
+
+    async def use(client: FastKeyClient, left: asyncio.Event) -> None:
+        async with client:
+            lease = await KeyLease(client, TEMPLATE).__aenter__()
+            await lease.renew()
+            left.set()
+            await lease.__aexit__(None, None, None)
+
+    async def scene(world: World) -> None:
+        moments = 0
+        while True:
+            left = asyncio.Event()
+            provider = StaticTokenProvider(world.sandbox.issue_token())
+            bot = asyncio.ensure_future(use(world.client.for_account(provider), left))
+            await left.wait()
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            done = bot.done()
+            bot.cancel()
+            await asyncio.wait({bot})
+            assert [] == world.names, moments
+            if done:
+                break
+            moments += 1
+        print(f"cancelled at {moments} moments of the exit, no key left")
+        assert moments >= 10
+
+    in_world(scene)
+
+
+def test_a_lease_is_entered_again_when_its_cancelled_exit_has_ended() -> None:
+    """The exit goes on in the background, and must not delete the key of the next entry."""
+
+    async def clear_up_slowly(_: FastApiKey) -> None:
+        try:
+            await asyncio.sleep(NEVER)
+        finally:
+            await asyncio.sleep(30)
+
+    async def scene(world: World) -> None:
+        lease = await world.lease(on_change=clear_up_slowly).__aenter__()
+        await lease.renew()
+        await asyncio.sleep(0)
+        leaving = asyncio.ensure_future(lease.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        assert leaving.cancelled()
+        async with lease:
+            assert [lease.key.api_key_name] == world.names
+            await asyncio.sleep(600)
+            assert [lease.key.api_key_name] == world.names
+        assert [] == world.names
+
+    in_world(scene)
+
+
+def test_an_entry_that_is_cancelled_twice_leaves_no_key_behind() -> None:
+    """The second time while the key is deleted, and the client is closed right after: closing waits for it."""
+
+    async def use(client: FastKeyClient, store: MemoryKeyStore) -> None:
+        async with client, KeyLease(client, TEMPLATE, store=store):
+            await asyncio.sleep(NEVER)
+
+    async def scene(world: World) -> None:
+        moments = 0
+        while True:
+            store = MemoryKeyStore()
+            provider = StaticTokenProvider(world.sandbox.issue_token())
+            bot = asyncio.ensure_future(use(world.client.for_account(provider), store))
+            await asyncio.sleep(7)
+            assert 1 == len(world.names)
+            # A deletion that has begun goes on as it is: let there be another one, which has not.
+            async with store.lock():
+                bot.cancel()
+                for _ in range(moments):
+                    await asyncio.sleep(0)
+                bot.cancel()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            await asyncio.wait({bot})
+            assert [] == world.names, moments
+            if moments == 5:
+                break
+            moments += 1
+
+    in_world(scene, propagation_delay=NEVER)
 
 
 def test_an_entry_that_is_cancelled_while_it_waits_for_the_key_leaves_none() -> None:
