@@ -263,6 +263,24 @@ def test_the_sandbox_writes_a_configuration(tmp_path: Path, capsys: pytest.Captu
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_sandbox_that_cannot_say_where_it_is(unbuffered: str) -> None:
+    """It ends, since nobody could use it, and says why."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kraken_fastkey", "sandbox"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert "error: the standard output cannot be written: No space left on device\n" == done.stderr
+    assert 9 == done.returncode
+
+
 def test_the_sandbox_in_json() -> None:
     """It tells its addresses as one document, then goes on."""
     with subprocess.Popen([*PYTHON, "sandbox", "--json"], stdout=subprocess.PIPE, text=True) as process:

@@ -52,7 +52,7 @@ FLOORS: list[set[str]] = [
     {"testing._login"},
     {"testing._plugin"},
     {"testing"},
-    {"cli._curl"},
+    {"cli._curl", "cli._stdout"},
     {"cli._demo", "cli._sandbox", "cli._exits", "cli._times", "cli._values"},
     {"cli._config", "cli._output"},
     {"cli._invocation", "cli._keys", "cli._progress", "cli._scopes"},

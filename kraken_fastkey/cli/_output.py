@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kraken_fastkey.cli._exits import CommandError, Exit
+from kraken_fastkey.cli._stdout import give_up_stdout
 
 __all__ = ["GAP", "Output", "make_lines", "make_table", "shown"]
 
@@ -189,11 +190,7 @@ class Output:
                 sys.stdout.write(_fitting(text, sys.stdout))
                 sys.stdout.flush()
         except OSError as error:
-            # So that Python does not fail once more, when it flushes at its end.
-            with contextlib.suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, sys.stdout.fileno())
-                os.close(nowhere)
+            give_up_stdout()
             message = f"the standard output cannot be written: {error.strerror}"
             raise CommandError(message, exit=Exit.STORAGE) from None
 

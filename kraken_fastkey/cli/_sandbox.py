@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kraken_fastkey.cli._curl import curl_line
+from kraken_fastkey.cli._stdout import give_up_stdout
 from kraken_fastkey.sandbox import KrakenSandbox
 
 __all__ = ["serve"]
@@ -60,16 +61,15 @@ async def _serve(host: str, port: int, token_life: float, config: Path | None, *
     try:
         # The token opens nothing but this sandbox.
         token = sandbox.issue_token(expires_in=token_life)
-        if config is not None:
-            _write_config(config, sandbox)
-        (_tell_in_json if as_json else _tell)(sandbox, token, config)
+        if config is not None and not _write_config(config, sandbox):
+            return 2
+        try:
+            (_tell_in_json if as_json else _tell)(sandbox, token, config)
+        except OSError as error:
+            give_up_stdout()
+            print(f"error: the standard output cannot be written: {error.strerror}", file=sys.stderr)
+            return 9
         await _until_told_to_stop()
-    except FileExistsError:
-        print(f"error: {config} is there already: name another file, or remove it", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {config} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
     finally:
         await sandbox.aclose()
     return 0
@@ -100,7 +100,8 @@ def _tell_in_json(sandbox: KrakenSandbox, token: str, config: Path | None) -> No
     print(json.dumps(document, indent=2), flush=True)
 
 
-def _write_config(path: Path, sandbox: KrakenSandbox) -> None:
+def _write_config(path: Path, sandbox: KrakenSandbox) -> bool:
+    """Write a configuration, or say why that cannot be; return whether it is written."""
     text = _CONFIG.format(
         client_id=sandbox.client_id,
         base_url=sandbox.base_url,
@@ -110,8 +111,16 @@ def _write_config(path: Path, sandbox: KrakenSandbox) -> None:
         # Not in the folder itself: what holds a login must be its owner's alone.
         grant_file=json.dumps(f"{path.name}.grant/grant", ensure_ascii=False),  # TOML knows no halves of a character
     )
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        print(f"error: {path} is there already: name another file, or remove it", file=sys.stderr)
+        return False
+    except OSError as error:
+        print(f"error: {path} cannot be written: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 async def _until_told_to_stop() -> None:
