@@ -73,8 +73,8 @@ class LeaseHealth:
         renewals: How many keys this lease has made since it was entered.
         last_error: Why the last renewal or look failed; `None` if it did not.
         checked_at: When the key was last seen in Kraken's list; `None` if it was not looked for.
-        verified: What a look at the new key by itself has shown, see `KeyVerification.verified`; `None` also for a key
-            that this lease has not made, and without such looks.
+        verified: What a look at the new key by itself has shown, see `KeyVerification.verified`; `None` also if there
+            was none, as for a key that another lease has made.
     """
 
     state: LeaseState
@@ -462,7 +462,8 @@ class KeyLease(Unpicklable):
             ends = self._is_good(before) and not self._lasts(before, MAX_PROBE)
             await self._probation.begin(key, ask=not ends)
         elif before is None or key.api_key_name != before.api_key_name:
-            self._probation.reset()
+            # Another lease has made it, perhaps a moment ago.
+            self._probation.note(self._book.age_of(key))
         if before is None or key.api_key_name != before.api_key_name:
             if not is_new:
                 self._emitter.emit(LeaseKeyTaken, lease_id=self._id, api_key_name=key.api_key_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import secrets
@@ -90,6 +91,12 @@ class LeaseBook:
     def now(self) -> datetime:
         """Return the present."""
         return datetime.fromtimestamp(self.runtime.time(), UTC)
+
+    def age_of(self, key: FastApiKey) -> float:
+        """Return how many seconds ago a key was made, 0 or more; `math.inf` if it is not known."""
+        if key.created_time is None:
+            return math.inf
+        return max(0.0, (self.now() - key.created_time).total_seconds())
 
     async def take(self, usable: Usable, *, alive: Usable | None = None) -> tuple[LeaseRecord, FastApiKey, bool]:
         """Return the record, the stored key if it is usable, else a new one, and whether it is new.

@@ -134,6 +134,17 @@ class Probation:
         self._is_given_up = False
         self._given_up_before = 0
 
+    def note(self, age: float) -> None:
+        """Note the newest key, such as one that another lease of the store has made.
+
+        Args:
+            age: How many seconds ago it was made.
+        """
+        given_up = self._given_up_before + 1 if self._is_given_up else 0
+        self.reset()
+        self._given_up_before = given_up
+        self._began = self._runtime.monotonic() - age
+
     async def begin(self, key: FastApiKey, *, ask: bool) -> None:
         """Note a key that has just been made; return when Kraken knows it, or has been asked often enough.
 
@@ -141,10 +152,7 @@ class Probation:
             key: The key.
             ask: Whether to ask at all.
         """
-        given_up = self._given_up_before + 1 if self._is_given_up else 0
-        self.reset()
-        self._given_up_before = given_up
-        self._began = self._runtime.monotonic()
+        self.note(0.0)
         if self._prober is None or not ask:
             return
         try:

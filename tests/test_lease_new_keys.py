@@ -202,6 +202,46 @@ def test_keys_that_are_all_refused_are_not_made_over_and_over(*, probe: bool) ->
     in_world(scene, propagation_delay=NEVER)
 
 
+@pytest.mark.parametrize("probe", [True, False])
+def test_two_leases_of_one_store_do_not_make_keys_over_and_over(*, probe: bool) -> None:
+    """All keys are refused, and each lease's bot asks for another: the other lease's new key counts as new, too."""
+
+    async def use(world: World, lease: KeyLease, ask: Ask) -> None:
+        while world.loop.time() < 6 * 3600:
+            try:
+                key = lease.key
+                assert await ask(key)
+                await lease.renew(key)
+            except LeaseExpiredError:
+                await asyncio.sleep(30)
+
+    async def scene(world: World) -> None:
+        store = MemoryKeyStore()
+        async with world.lease(store=store, probe=probe) as one, world.lease(store=store, probe=probe) as other:
+            async with bot(world) as ask:
+                await asyncio.gather(use(world, one, ask), use(world, other, ask))
+        print(f"probe={probe}: {world.count('create_key')} keys in six hours, for two, none of which ever worked")
+        assert 20 <= world.count("create_key") <= 60
+
+    in_world(scene, propagation_delay=NEVER)
+
+
+def test_a_new_key_of_another_lease_is_tried_again_too() -> None:
+    """A key that another lease made a moment ago, and that is taken by now, is returned again; none is made."""
+
+    async def scene(world: World) -> None:
+        store = MemoryKeyStore()
+        async with world.lease(store=store), world.lease(store=store) as other:
+            key = other.key
+            assert key == await other.renew(key)
+            assert 1 == world.count("create_key")
+            await asyncio.sleep(121)
+            assert key != await other.renew(key)
+            assert 2 == world.count("create_key")
+
+    in_world(scene)
+
+
 def test_a_bot_that_calls_renew_without_a_reason_makes_no_key() -> None:
     """A new key that Kraken takes is not replaced, however often somebody asks."""
 
