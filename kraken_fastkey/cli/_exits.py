@@ -28,7 +28,17 @@ from kraken_fastkey import (
     UnknownOutcomeError,
 )
 
-__all__ = ["EXIT_MEANINGS", "LOG_IN", "CommandError", "Exit", "describe_error", "exit_of", "in_own_words", "tell_error"]
+__all__ = [
+    "EXIT_MEANINGS",
+    "LOG_IN",
+    "CommandError",
+    "Exit",
+    "NotHandedOutError",
+    "describe_error",
+    "exit_of",
+    "in_own_words",
+    "tell_error",
+]
 
 
 class Exit(IntEnum):
@@ -101,6 +111,10 @@ class CommandError(FastKeyError):
     def __init__(self, message: str, *, exit: Exit) -> None:  # noqa: A002  # the word for it
         super().__init__(message)
         self.exit = exit
+
+
+class NotHandedOutError(CommandError):
+    """A new key's secret could not be handed out, so the client deletes the key again."""
 
 
 def exit_of(error: FastKeyError) -> Exit:

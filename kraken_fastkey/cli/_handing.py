@@ -11,7 +11,7 @@ import attrs
 import click
 
 from kraken_fastkey import FastApiKey, StoreError
-from kraken_fastkey.cli._exits import CommandError, Exit, tell_error
+from kraken_fastkey.cli._exits import CommandError, Exit, NotHandedOutError, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
 from kraken_fastkey.cli._options import stack
@@ -107,7 +107,7 @@ class Handing:
                 file = self.env_file
                 await in_thread(lambda: write_env_file(key, file, prefix=self.env_prefix))
         except (CommandError, StoreError) as error:
-            raise CommandError(f"{tell_error(error)}. The new key is deleted again", exit=Exit.STORAGE) from None
+            raise NotHandedOutError(tell_error(error), exit=Exit.STORAGE) from None
 
     def finish(self, invocation: Invocation, key: FastApiKey, **more: Any) -> None:
         """Show the key, unless it has been shown with its secret."""

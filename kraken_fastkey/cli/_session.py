@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import kraken_fastkey
-from kraken_fastkey import KeyNotFoundError, SecretStr
+from kraken_fastkey import KeyNotFoundError, OrphanSuspected, SecretStr
 from kraken_fastkey.cli._config import Profile, default_config_path
-from kraken_fastkey.cli._exits import CommandError, Exit
+from kraken_fastkey.cli._exits import CommandError, Exit, NotHandedOutError, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._progress import follow
 
 if TYPE_CHECKING:
-    from kraken_fastkey import FastKeyClient, KeyInfo, OAuthClient, TokenProvider
+    from kraken_fastkey import Event, FastKeyClient, KeyInfo, OAuthClient, TokenProvider
     from kraken_fastkey.stores import GrantStore
 
 __all__ = [
@@ -128,17 +128,29 @@ async def open_client(invocation: Invocation) -> AsyncIterator[FastKeyClient]:
     """
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(invocation))
+        follower = follow(invocation.output)
+        told: set[str] = set()
+
+        def note(event: Event) -> None:
+            if isinstance(event, OrphanSuspected):
+                told.add(event.api_key_name)  # the client has logged it
+            follower(event)
+
         client = kraken_fastkey.FastKeyClient(
-            tokens,
-            base_url=base_url_of(invocation.profile),
-            on_event=follow(invocation.output),
-            _runtime=invocation.runtime,
+            tokens, base_url=base_url_of(invocation.profile), on_event=note, _runtime=invocation.runtime
         )
         try:
             yield client
+        except NotHandedOutError as error:
+            await client.aclose()
+            if client.unsettled_keys:
+                raise
+            raise CommandError(f"{tell_error(error)}. The new key is deleted again", exit=error.exit) from None
         finally:
             await client.aclose()
             for name in client.unsettled_keys:
+                if name in told:
+                    continue
                 invocation.output.warn(
                     f"the key {name!r} may exist, and nobody has its secret: if kraken-fastkey list shows it, delete it"
                 )
