@@ -255,6 +255,12 @@ async def test_a_terminal_that_knows_ascii_alone(cli: Cli) -> None:
         assert rb"\u043a\u043b\u044e\u0447" in out
 
 
+def _heed_signals() -> None:
+    """Undo what a shell does to what runs in its background, or nohup: they have it pass over some signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("signal_name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
 async def test_a_create_that_is_stopped_leaves_no_key(signal_name: str, exit_code: int, cli: Cli) -> None:
@@ -265,6 +271,7 @@ async def test_a_create_that_is_stopped_leaves_no_key(signal_name: str, exit_cod
         *(sys.executable, "-m", "kraken_fastkey", "create", "--read-only", "--show-secret"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=_heed_signals,
     )
     assert process.stderr is not None
     async with asyncio.timeout(60):
