@@ -271,7 +271,9 @@ class LeaseBook:
             self.pending = None if gone else key
             raise
         key = attrs.evolve(key, valid_until=end.replace(microsecond=0))
-        return await self._save(record, current=key), key
+        # Anew, since the one of before is to be kept from now on.
+        record = attrs.evolve(record, current=before.current, retired=before.retired)
+        return await self._put_in_place(record, key), key
 
     async def _put_in_place(self, record: LeaseRecord, key: FastApiKey) -> LeaseRecord:
         """Store a key as the present one; the one of before is deleted some time later."""

@@ -315,6 +315,23 @@ class _FullStore(MemoryKeyStore):
         return await super().save(record)
 
 
+def test_the_grace_begins_when_the_new_key_has_its_life() -> None:
+    """With two phases, a life that is long in coming is not taken from the time that the old key is kept."""
+
+    async def scene(world: World) -> None:
+        async with world.lease(two_phase=True, check_every=timedelta(seconds=10)) as lease:
+            old = lease.key
+            world.sandbox.faults.add(Drip(1, 2.0), operation="update_key")
+            await lease.renew()
+            assert world.loop.time() >= 30
+            await asyncio.sleep(59)
+            assert [old.api_key_name, lease.key.api_key_name] == world.names
+            await asyncio.sleep(60)
+            assert [lease.key.api_key_name] == world.names
+
+    in_world(scene)
+
+
 def test_a_store_that_fails_loses_no_key() -> None:
     """A key that cannot be stored is not used, nor left behind; the present one serves on."""
 
