@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -155,5 +157,9 @@ def log(event: Event) -> None:
     }
     words = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     extra = {f"{PREFIX}event": event.name} | {f"{PREFIX}{name}": value for name, value in fields.items()}
-    # As if it were logged where it was emitted.
-    _LOGGER.log(level, text, words, extra=extra, stacklevel=3)
+    try:
+        # As if it were logged where it was emitted.
+        _LOGGER.log(level, text, words, extra=extra, stacklevel=3)
+    except Exception as error:  # noqa: BLE001  # of a filter or handler of the program's: it must cost no call its key
+        if logging.raiseExceptions and sys.stderr is not None:  # as logging tells of a handler that fails
+            traceback.print_exception(error, chain=False)

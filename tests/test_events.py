@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import re
@@ -392,6 +393,31 @@ async def test_a_hook_that_raises_a_cancellation_cancels_nothing(
     key = await client.create_key(CreateKeyRequest("grid-bot"))
     assert [key.api_key_name] == [held.api_key_name for held in sandbox.keys()]
     assert ["CancelledError"] == [vars(record)["kraken_fastkey_error_type"] for record in caplog.records]
+
+
+async def test_a_log_filter_that_raises_costs_no_key(
+    client: FastKeyClient, sandbox: KrakenSandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logging passes on what a filter raises: that is told on stderr, and the call goes on."""
+    transport = client._shared.engine._transport
+    send = transport.send
+
+    async def send_and_warn(*args: Any) -> WireResponse:
+        answer = await send(*args)
+        told = json.loads(answer.body) | {"error": ["WGeneral:Beware"]}
+        return attrs.evolve(answer, body=json.dumps(told).encode())
+
+    def refuse(_: logging.LogRecord) -> bool:
+        raise LookupError("no request id in this task")
+
+    monkeypatch.setattr(transport, "send", send_and_warn)
+    logging.getLogger("kraken_fastkey").addFilter(refuse)
+    try:
+        key = await client.create_key(CreateKeyRequest("grid-bot"))
+    finally:
+        logging.getLogger("kraken_fastkey").removeFilter(refuse)
+    assert [key.api_key_name] == [held.api_key_name for held in sandbox.keys()]
+    assert "LookupError: no request id in this task" in capsys.readouterr().err
 
 
 async def _async_hook(_: Event) -> None:
