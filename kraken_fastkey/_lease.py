@@ -395,7 +395,9 @@ class KeyLease(Unpicklable):
         try:
             key = self._key
             if key is not None and key.api_key_name == self._lost and not await self._probation.refuse(key):
-                self._lost = self._due = None  # Kraken takes it by now
+                async with self._changed:
+                    self._lost = self._due = None  # Kraken takes it by now
+                    self._changed.notify_all()
             if not self._is_fresh(self._key) or not await self._tidy():
                 await self._take()
         except Exception as error:  # noqa: BLE001  # whatever a user's store raises, the lease goes on

@@ -152,6 +152,24 @@ def test_a_key_that_is_taken_by_now_is_returned_again() -> None:
     in_world(scene, propagation_delay=NEVER)
 
 
+def test_who_waits_for_a_key_is_woken_when_the_refused_one_is_taken() -> None:
+    """While a refused key is tried again there is none to use; then that same key is the next of `keys()`."""
+
+    async def scene(world: World) -> None:
+        async with world.lease() as lease:
+            key = lease.key  # after three tries, unknown
+            world.sandbox.propagation_delay = 18.0
+            renewal = asyncio.ensure_future(lease.renew(key))
+            await asyncio.sleep(1)
+            waiting = asyncio.ensure_future(anext(lease.keys()))
+            await asyncio.sleep(1)
+            assert not waiting.done()
+            assert key == await renewal
+            assert key == await asyncio.wait_for(waiting, 1)
+
+    in_world(scene, propagation_delay=NEVER)
+
+
 def test_a_key_in_use_is_known_by_its_nonce() -> None:
     """A bot that counts milliseconds is ahead of the probe, and Kraken says so: a key of which it knows the nonce."""
 

@@ -39,7 +39,7 @@ from kraken_fastkey import (
     SecretStr,
     UserInfo,
 )
-from kraken_fastkey._wire import Call, Success, WireResponse, read_answer
+from kraken_fastkey._wire import Call, Success, WireResponse, fields, read_answer
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, parse_retry_after
 
 HTML = {"content-type": "text/html; charset=UTF-8", "cf-ray": "8f2a1b-FRA"}
@@ -998,3 +998,18 @@ def test_misplaced_secret_is_not_shown(operation: str, status: int, body: object
     shown = shown_by(read) if isinstance(read, FastKeyError) else repr(read)
 
     assert leaks(shown) == []
+
+
+def test_two_threads_may_read_their_first_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes while another thread notes how a class is read finds all of it, or nothing."""
+    read: list[dict[str, Any]] = []
+
+    class Interrupted(dict[type[Any], Any]):
+        def __setitem__(self, cls: type[Any], hooks: Any) -> None:
+            super().__setitem__(cls, hooks)
+            read.append(fields.sort_fields({"api_key": "FAKE"}, cls))
+
+    monkeypatch.setattr(fields, "_HOOKS", Interrupted())
+    monkeypatch.setattr(fields, "_READABLE", {})
+    fields.hooks_of(KeyInfo)
+    assert ["FAKE"] == [found["api_key"] for found in read]

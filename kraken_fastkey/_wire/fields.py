@@ -62,8 +62,10 @@ def hooks_of(cls: type[Any]) -> Mapping[str, Hook]:
         # `None` is left out before, so that the rest of a type is what counts.
         kinds = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(cls).items()}
         found = {name: _HOOK_OF_FIELD.get(name) or _HOOK_OF_TYPE.get(kind) for name, kind in kinds.items()}
-        hooks = _HOOKS[cls] = {name: hook for name, hook in found.items() if hook is not None}
+        hooks = {name: hook for name, hook in found.items() if hook is not None}
+        # The hooks last: another thread that sees them looks for the other, too.
         _READABLE[cls] = frozenset(hooks) - _MADE
+        _HOOKS[cls] = hooks
     return hooks
 
 
