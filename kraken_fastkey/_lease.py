@@ -207,6 +207,7 @@ class KeyLease(Unpicklable):
         self._checked_at: datetime | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._is_entering = False
         self._leaving: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
@@ -295,8 +296,17 @@ class KeyLease(Unpicklable):
         return self.key
 
     async def __aenter__(self) -> Self:
-        if self._keeper is not None:
+        if self._keeper is not None or self._is_entering:
             raise InvalidRequestError({"lease": "is entered already: make one lease for each `async with`"})
+        self._is_entering = True
+        try:
+            await self._enter()
+        finally:
+            self._is_entering = False
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        return self
+
+    async def _enter(self) -> None:
         if self._leaving is not None and not self._leaving.done():
             await asyncio.wait({self._leaving})  # else it would delete the next key
         self._key = self._lost = self._due = self._error = self._checked_at = None
@@ -305,7 +315,7 @@ class KeyLease(Unpicklable):
         self._probation.reset()
         self._book.has_made = False
         try:
-            await self._enter()
+            await self._take_first()
         except BaseException as error:
             if self._book.has_made:
                 leaving = self._begin_to_leave()
@@ -313,10 +323,8 @@ class KeyLease(Unpicklable):
                     with shield():
                         await join(leaving)
             raise
-        self._keeper = asyncio.get_running_loop().create_task(self._keep())
-        return self
 
-    async def _enter(self) -> None:
+    async def _take_first(self) -> None:
         failure: StoreError | None = None
         try:
             await self._take(alive=self._is_alive)

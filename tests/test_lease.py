@@ -640,6 +640,21 @@ def test_a_lease_may_be_entered_again() -> None:
     in_world(scene)
 
 
+def test_a_lease_that_is_being_entered_is_not_entered_again() -> None:
+    """Of two entries at once the second is refused, so that nothing of it goes on after the exit."""
+
+    async def scene(world: World) -> None:
+        lease = world.lease()
+        first, second = await asyncio.gather(lease.__aenter__(), lease.__aenter__(), return_exceptions=True)
+        assert lease is first
+        assert isinstance(second, InvalidRequestError)
+        await lease.__aexit__(None, None, None)
+        await asyncio.sleep(24 * 3600)
+        assert [] == world.names
+
+    in_world(scene)
+
+
 def test_two_phases_that_fail_leave_the_old_key() -> None:
     """A key whose life cannot be extended is given up, and the present one serves on."""
 
