@@ -51,7 +51,8 @@ def dev(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that the metadata allows, those of the extras among them."""
-    floors = pathlib.Path(session.create_tmp()) / "floors.txt"
+    # Not in create_tmp(), which becomes TMPDIR: a server that runs as another user could not reach its data there.
+    floors = session.cache_dir / "floors.txt"
     floors.write_text("\n".join(_floors()), "utf-8")
     _install(session, "tests", package=(f".[{','.join(EXTRAS)}]", "--constraint", str(floors)))
     # The adapters are tested with a ccxt that needs newer packages than these.
