@@ -63,7 +63,7 @@ class _Keys:
 
     rows: Sequence[Sequence[Text]]
 
-    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Table]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         table = make_table(*_HEADERS)
         for row in self.rows:
             table.add_row(*row)
