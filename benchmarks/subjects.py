@@ -81,7 +81,11 @@ def read_key(status: int, answer: dict[str, Any]) -> Key:
     """
     if status != 200 or answer["error"]:
         raise RuntimeError(status)
-    key = answer["result"]
+    return make_key(answer["result"])
+
+
+def make_key(key: Mapping[str, Any]) -> Key:
+    """Return the key of a result."""
     return Key(
         api_key=key["api_key"],
         api_key_name=key["api_key_name"],
@@ -171,6 +175,30 @@ async def with_ccxt(base_url: str) -> AsyncIterator[Call]:
         yield create
     finally:
         await exchange.close()
+
+
+@contextlib.asynccontextmanager
+async def with_kraken_sdk(base_url: str) -> AsyncIterator[Call]:
+    """python-kraken-sdk's request path, with the token where it has its signature.
+
+    Its `request` takes no headers: those of a signed request come from `_prepare_request`. What it returns is the
+    result alone, its own check for errors done.
+    """
+    from kraken.base_api import SpotAsyncClient  # noqa: PLC0415
+
+    class Client(SpotAsyncClient):
+        def _prepare_request(self, **arguments: Any) -> tuple[str, str, dict[str, Any], dict[str, Any], str]:
+            method, url, headers, parameters, query = super()._prepare_request(**arguments)
+            return method, url, headers | _headers(), parameters, query
+
+    async with Client(url=base_url) as client:
+
+        async def create(number: int) -> Key:
+            body = make_request(number).to_body()
+            result: Any = await client.request("POST", "/fast-api-key", body, auth=False, do_json=True)
+            return make_key(result)
+
+        yield create
 
 
 @contextlib.asynccontextmanager
@@ -285,6 +313,7 @@ SUBJECTS: Final[dict[str, Callable[[str], contextlib.AbstractAsyncContextManager
     "kraken-fastkey, refreshing provider": kraken_fastkey_refreshing,
     "aiohttp-retry": retrying,
     "ccxt": with_ccxt,
+    "python-kraken-sdk": with_kraken_sdk,
     "tenacity": with_tenacity,
     "stamina": with_stamina,
     "azure-core": with_azure,
