@@ -44,21 +44,28 @@ if TYPE_CHECKING:
         TransportError,
         UnknownOutcomeError,
     )
-    from kraken_fastkey._events import (
-        AttemptEnded,
-        AttemptOutcome,
-        AttemptStarted,
-        CallEnded,
-        CallStarted,
+    from kraken_fastkey._events.client import (
         ClosingCutOff,
         DangerousKeyRequested,
-        Event,
-        EventHook,
+        KrakenWarned,
+        LockoutEnded,
+        LockoutStarted,
+        RequestsLeftOpen,
+        RetryScheduled,
+        TokenRejected,
+    )
+    from kraken_fastkey._events.event import Event, EventHook
+    from kraken_fastkey._events.grants import (
         GrantAging,
         GrantLost,
         GrantNotSaved,
-        KeyRenamed,
-        KrakenWarned,
+        RefreshAdopted,
+        RefreshEnded,
+        RefreshFailed,
+        RefreshStarted,
+        TokenLifeAssumed,
+    )
+    from kraken_fastkey._events.leases import (
         LeaseEntered,
         LeaseEvent,
         LeaseExpired,
@@ -83,8 +90,10 @@ if TYPE_CHECKING:
         LeaseRotationEnded,
         LeaseRotationStarted,
         LeaseSwept,
-        LockoutEnded,
-        LockoutStarted,
+    )
+    from kraken_fastkey._events.observed import AttemptEnded, AttemptOutcome, AttemptStarted, CallEnded, CallStarted
+    from kraken_fastkey._events.orphans import (
+        KeyRenamed,
         OrphanDeleted,
         OrphanNotDeleted,
         OrphanSettled,
@@ -92,16 +101,8 @@ if TYPE_CHECKING:
         ReconcileEnded,
         ReconcileLooked,
         ReconcileStarted,
-        RefreshAdopted,
-        RefreshEnded,
-        RefreshFailed,
-        RefreshStarted,
-        RequestsLeftOpen,
-        RetryScheduled,
-        TokenLifeAssumed,
-        TokenRejected,
-        VerificationRetried,
     )
+    from kraken_fastkey._events.verification import VerificationRetried
     from kraken_fastkey._grant import Grant, Rotation
     from kraken_fastkey._lease import KeyLease, LeaseHealth, LeaseState
     from kraken_fastkey._lease_record import LeaseRecord
@@ -324,21 +325,31 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
             "TransportError",
             "UnknownOutcomeError",
         ),
-        "_events": (
-            "AttemptEnded",
-            "AttemptOutcome",
-            "AttemptStarted",
-            "CallEnded",
-            "CallStarted",
+        "_events.client": (
             "ClosingCutOff",
             "DangerousKeyRequested",
+            "KrakenWarned",
+            "LockoutEnded",
+            "LockoutStarted",
+            "RequestsLeftOpen",
+            "RetryScheduled",
+            "TokenRejected",
+        ),
+        "_events.event": (
             "Event",
             "EventHook",
+        ),
+        "_events.grants": (
             "GrantAging",
             "GrantLost",
             "GrantNotSaved",
-            "KeyRenamed",
-            "KrakenWarned",
+            "RefreshAdopted",
+            "RefreshEnded",
+            "RefreshFailed",
+            "RefreshStarted",
+            "TokenLifeAssumed",
+        ),
+        "_events.leases": (
             "LeaseEntered",
             "LeaseEvent",
             "LeaseExpired",
@@ -363,8 +374,16 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
             "LeaseRotationEnded",
             "LeaseRotationStarted",
             "LeaseSwept",
-            "LockoutEnded",
-            "LockoutStarted",
+        ),
+        "_events.observed": (
+            "AttemptEnded",
+            "AttemptOutcome",
+            "AttemptStarted",
+            "CallEnded",
+            "CallStarted",
+        ),
+        "_events.orphans": (
+            "KeyRenamed",
             "OrphanDeleted",
             "OrphanNotDeleted",
             "OrphanSettled",
@@ -372,16 +391,8 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
             "ReconcileEnded",
             "ReconcileLooked",
             "ReconcileStarted",
-            "RefreshAdopted",
-            "RefreshEnded",
-            "RefreshFailed",
-            "RefreshStarted",
-            "RequestsLeftOpen",
-            "RetryScheduled",
-            "TokenLifeAssumed",
-            "TokenRejected",
-            "VerificationRetried",
         ),
+        "_events.verification": ("VerificationRetried",),
         "_grant": (
             "Grant",
             "Rotation",

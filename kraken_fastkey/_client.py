@@ -17,7 +17,8 @@ from kraken_fastkey._creating import Creation, Save
 from kraken_fastkey._emitter import Emitter, hook_fault
 from kraken_fastkey._engine import Engine
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError
-from kraken_fastkey._events import ClosingCutOff, DangerousKeyRequested, EventHook
+from kraken_fastkey._events.client import ClosingCutOff, DangerousKeyRequested
+from kraken_fastkey._events.event import EventHook
 from kraken_fastkey._janitor import Janitor
 from kraken_fastkey._listing import Lister
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, KeyInfo, UpdateKeyRequest, UserInfo

@@ -15,7 +15,7 @@ import attrs
 
 from kraken_fastkey._doubt import undone, unknown
 from kraken_fastkey._errors import DuplicateKeyNameError, FastKeyError, PermissionDeniedError, TransportError
-from kraken_fastkey._events import KeyRenamed
+from kraken_fastkey._events.orphans import KeyRenamed
 from kraken_fastkey._evidence import CreateVerdict, judge_create
 from kraken_fastkey._janitor import SETTLING, Janitor
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName

@@ -12,7 +12,7 @@ from typing import Concatenate, Final, ParamSpec
 
 import attrs
 
-from kraken_fastkey._events import Event, EventHook, HookFailed
+from kraken_fastkey._events.event import Event, EventHook, HookFailed
 from kraken_fastkey._log_records import is_logged, log
 from kraken_fastkey._runtime import SYSTEM, Runtime
 

@@ -19,7 +19,7 @@ from kraken_fastkey._errors import (
     TokenUnavailableError,
     TransportError,
 )
-from kraken_fastkey._events import (
+from kraken_fastkey._events.client import (
     KrakenWarned,
     LockoutEnded,
     LockoutStarted,

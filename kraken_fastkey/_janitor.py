@@ -18,7 +18,7 @@ from kraken_fastkey._errors import (
     TransportError,
     UnknownOutcomeError,
 )
-from kraken_fastkey._events import (
+from kraken_fastkey._events.orphans import (
     OrphanDeleted,
     OrphanNotDeleted,
     OrphanSettled,

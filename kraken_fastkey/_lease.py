@@ -17,8 +17,8 @@ from kraken_fastkey._background import join
 from kraken_fastkey._client import FastKeyClient
 from kraken_fastkey._emitter import Emitter, hook_fault, next_id
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, LeaseExpiredError, StoreError
-from kraken_fastkey._events import (
-    EventHook,
+from kraken_fastkey._events.event import EventHook
+from kraken_fastkey._events.leases import (
     LeaseEntered,
     LeaseExpired,
     LeaseFailing,

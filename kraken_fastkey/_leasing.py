@@ -23,7 +23,7 @@ from kraken_fastkey._errors import (
     StaleRecordError,
     StoreError,
 )
-from kraken_fastkey._events import (
+from kraken_fastkey._events.leases import (
     LeaseKeyDeleted,
     LeaseKeyMade,
     LeaseKeyNotDeleted,

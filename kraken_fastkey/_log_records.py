@@ -10,8 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from kraken_fastkey import _events
-from kraken_fastkey._events import Event
+from kraken_fastkey._events.event import Event
 
 __all__ = ["PREFIX", "RECORDS", "is_logged", "log"]
 
@@ -20,116 +19,128 @@ PREFIX: Final = "kraken_fastkey_"
 
 _LOGGER: Final = logging.getLogger("kraken_fastkey")
 
-# An event's fields fill in the text.
-RECORDS: Final[Mapping[object, tuple[int, str]]] = {
-    _events.RetryScheduled: (
+# By names, so that nobody has to load the events that only others tell. An event's fields fill in the text.
+RECORDS: Final[Mapping[str, tuple[int, str]]] = {
+    "kraken_fastkey.retry": (
         logging.INFO,
         "%(operation)s: attempt %(attempt)d failed with %(error_type)s; the next in %(wait_seconds).2f s",
     ),
-    _events.TokenRejected: (
+    "kraken_fastkey.token.reject": (
         logging.INFO,
         "%(operation)s: the access token of generation %(generation)s was refused",
     ),
-    _events.KrakenWarned: (logging.WARNING, "%(operation)s: Kraken warns: %(codes)s"),
-    _events.LockoutStarted: (
+    "kraken_fastkey.answer.warn": (logging.WARNING, "%(operation)s: Kraken warns: %(codes)s"),
+    "kraken_fastkey.lockout.start": (
         logging.WARNING,
         "%(operation)s: Kraken has locked the account or address out: nothing is sent for %(wait_seconds)g s",
     ),
-    _events.LockoutEnded: (logging.INFO, "%(operation)s: the lockout is over"),
-    _events.ReconcileStarted: (
+    "kraken_fastkey.lockout.end": (logging.INFO, "%(operation)s: the lockout is over"),
+    "kraken_fastkey.reconcile.start": (
         logging.INFO,
         "%(operation)s: what became of the key %(api_key_name)r is looked into, after a %(error_type)s",
     ),
-    _events.KeyRenamed: (logging.INFO, "%(operation)s: %(new_api_key_name)r takes the place of %(api_key_name)r"),
-    _events.OrphanDeleted: (logging.INFO, "the key %(api_key_name)r, which nobody holds, is deleted"),
-    _events.OrphanNotDeleted: (logging.INFO, "the key %(api_key_name)r could not be deleted yet: %(error_type)s"),
-    _events.OrphanSuspected: (
+    "kraken_fastkey.reconcile.rename": (
+        logging.INFO,
+        "%(operation)s: %(new_api_key_name)r takes the place of %(api_key_name)r",
+    ),
+    "kraken_fastkey.orphan.delete": (logging.INFO, "the key %(api_key_name)r, which nobody holds, is deleted"),
+    "kraken_fastkey.orphan.delete_fail": (
+        logging.INFO,
+        "the key %(api_key_name)r could not be deleted yet: %(error_type)s",
+    ),
+    "kraken_fastkey.orphan.suspect": (
         logging.WARNING,
         (
             "the key %(api_key_name)r may exist though nobody holds it: if list_keys() shows it and nobody has its "
             "secret, delete it"
         ),
     ),
-    _events.DangerousKeyRequested: (
+    "kraken_fastkey.key.danger": (
         logging.WARNING,
         "%(operation)s: %(api_key_name)r may withdraw funds %(danger)s: set %(field)s",
     ),
-    _events.ClosingCutOff: (logging.WARNING, "closing cut off what was under way after %(wait_seconds)g s"),
-    _events.RequestsLeftOpen: (logging.WARNING, "closing with %(requests)d requests still under way"),
-    _events.RefreshEnded: (logging.INFO, "refreshed: generation %(generation)d"),
-    _events.RefreshFailed: (
+    "kraken_fastkey.close.cut_off": (logging.WARNING, "closing cut off what was under way after %(wait_seconds)g s"),
+    "kraken_fastkey.close.requests": (logging.WARNING, "closing with %(requests)d requests still under way"),
+    "kraken_fastkey.refresh.end": (logging.INFO, "refreshed: generation %(generation)d"),
+    "kraken_fastkey.refresh.fail": (
         logging.WARNING,
         "refresh failed with %(error_type)s; the present token is still good: %(holds)s",
     ),
-    _events.GrantNotSaved: (logging.ERROR, "the grant of generation %(generation)d is not saved yet: %(error_type)s"),
-    _events.GrantLost: (logging.ERROR, "the grant could not be saved: the user will have to log in again"),
-    _events.GrantAging: (logging.WARNING, "the grant dies of age in %(days).1f days, unless it is refreshed"),
-    _events.LeaseKeyTaken: (logging.INFO, "lease: took the key %(api_key_name)r from the store"),
-    _events.LeaseKeyTakenUnseen: (logging.WARNING, "lease: the stored key is taken unseen: %(error_type)s"),
-    _events.LeaseKeyMade: (logging.INFO, "lease: made the key %(api_key_name)r"),
-    _events.LeaseKeyNotProbed: (
+    "kraken_fastkey.grant.save_fail": (
+        logging.ERROR,
+        "the grant of generation %(generation)d is not saved yet: %(error_type)s",
+    ),
+    "kraken_fastkey.grant.lose": (logging.ERROR, "the grant could not be saved: the user will have to log in again"),
+    "kraken_fastkey.grant.age": (logging.WARNING, "the grant dies of age in %(days).1f days, unless it is refreshed"),
+    "kraken_fastkey.lease.take": (logging.INFO, "lease: took the key %(api_key_name)r from the store"),
+    "kraken_fastkey.lease.take_unseen": (logging.WARNING, "lease: the stored key is taken unseen: %(error_type)s"),
+    "kraken_fastkey.lease.make": (logging.INFO, "lease: made the key %(api_key_name)r"),
+    "kraken_fastkey.lease.probe_fail": (
         logging.WARNING,
         "lease: the new key %(api_key_name)r could not be probed: %(error_type)s",
     ),
-    _events.LeaseKeyUnknown: (
+    "kraken_fastkey.lease.probe_unknown": (
         logging.WARNING,
         "lease: Kraken's trading side does not know the new key %(api_key_name)r yet",
     ),
-    _events.LeaseKeyDiffers: (
+    "kraken_fastkey.lease.probe_differ": (
         logging.WARNING,
         "lease: the new key %(api_key_name)r is not what was asked for: %(differences)s",
     ),
-    _events.LeaseKeyLockedOut: (
+    "kraken_fastkey.lease.probe_lockout": (
         logging.WARNING,
         "lease: Kraken has locked the new key %(api_key_name)r, or this address, out",
     ),
-    _events.LeaseKeyNotPlaced: (
+    "kraken_fastkey.lease.place_fail": (
         logging.WARNING,
         "lease: the new key %(api_key_name)r could not be put in place: %(fault)s",
     ),
-    _events.LeaseListenerFailed: (logging.ERROR, "lease: on_change raised %(error_type)s"),
-    _events.LeaseKeyGone: (
+    "kraken_fastkey.lease.listener_fail": (logging.ERROR, "lease: on_change raised %(error_type)s"),
+    "kraken_fastkey.lease.gone": (
         logging.WARNING,
         "lease: the key %(api_key_name)r is gone: its user has deleted it",
     ),
-    _events.LeaseKeyRefused: (logging.INFO, "lease: the key %(api_key_name)r was refused"),
-    _events.LeaseSwept: (logging.WARNING, "lease: a crash has left the key %(api_key_name)r: it is deleted"),
-    _events.LeaseKeyDeleted: (logging.INFO, "lease: deleted the key %(api_key_name)r"),
-    _events.LeaseKeyNotDeleted: (
+    "kraken_fastkey.lease.refuse": (logging.INFO, "lease: the key %(api_key_name)r was refused"),
+    "kraken_fastkey.lease.sweep": (logging.WARNING, "lease: a crash has left the key %(api_key_name)r: it is deleted"),
+    "kraken_fastkey.lease.delete": (logging.INFO, "lease: deleted the key %(api_key_name)r"),
+    "kraken_fastkey.lease.delete_fail": (
         logging.WARNING,
         "lease: the key %(api_key_name)r could not be deleted yet: %(error_type)s",
     ),
-    _events.LeaseFailing: (
+    "kraken_fastkey.lease.fail": (
         logging.WARNING,
         "lease: no new key yet: %(error_type)s; the present one is %(state)s",
     ),
-    _events.LeaseExpired: (logging.ERROR, "lease: there is no good key any more: %(api_key_name)r was the last"),
-    _events.LeaseRecovered: (logging.INFO, "lease: all is well again, after %(failures)d failures"),
-    _events.LeaseNotCleared: (logging.WARNING, "lease: the key could not be deleted on exit: %(error_type)s"),
-    _events.VerificationRetried: (
+    "kraken_fastkey.lease.expire": (
+        logging.ERROR,
+        "lease: there is no good key any more: %(api_key_name)r was the last",
+    ),
+    "kraken_fastkey.lease.recover": (logging.INFO, "lease: all is well again, after %(failures)d failures"),
+    "kraken_fastkey.lease.leave_fail": (logging.WARNING, "lease: the key could not be deleted on exit: %(error_type)s"),
+    "kraken_fastkey.verify.retry": (
         logging.INFO,
         "%(operation)s: Kraken does not know the key in try %(attempt)d; the next in %(wait_seconds)g s",
     ),
-    _events.TokenLifeAssumed: (
+    "kraken_fastkey.token.assume_life": (
         logging.WARNING,
         "%(operation)s: the answer tells no life of the access token: 4 h are assumed",
     ),
-    _events.StoreInClear: (
+    "kraken_fastkey.store.clear": (
         logging.WARNING,
         "%(store)s keeps the secret of a key in clear: give it an encryption_key",
     ),
-    _events.StoreLockNotFreed: (
+    "kraken_fastkey.store.lock_not_freed": (
         logging.WARNING,
         "the lock of %(store)s could not be freed, and expires in %(wait_seconds)g s: %(fault)s",
     ),
-    _events.StoreLockExpired: (
+    "kraken_fastkey.store.lock_expire": (
         logging.WARNING,
         (
             "the lock of %(store)s expired while it was held: the program, or Redis, stood still for "
             "%(wait_seconds)g s, or Redis has lost it; others may have had it meanwhile"
         ),
     ),
-    _events.HookFailed: (
+    "kraken_fastkey.hook.fail": (
         logging.ERROR,
         "an on_event hook raised %(error_type)s at %(where)s, when called with %(event_name)s",
     ),
@@ -139,7 +150,7 @@ RECORDS: Final[Mapping[object, tuple[int, str]]] = {
 
 def is_logged(kind: object) -> bool:
     """Whether an event of this class would get into the log now."""
-    record = RECORDS.get(kind)
+    record = RECORDS.get(getattr(kind, "name", ""))
     return record is not None and _LOGGER.isEnabledFor(record[0])
 
 
@@ -148,7 +159,7 @@ def log(event: Event) -> None:
 
     The record has the event's name in `kraken_fastkey_event`, and each of its fields under that prefix.
     """
-    record = RECORDS.get(type(event))
+    record = RECORDS.get(event.name)
     if record is None:
         return
     level, text = record

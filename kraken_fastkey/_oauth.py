@@ -23,7 +23,8 @@ import attrs
 
 from kraken_fastkey._emitter import Emitter, hook_fault
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, OAuthError, ReauthorizationRequiredError
-from kraken_fastkey._events import EventHook, TokenLifeAssumed
+from kraken_fastkey._events.event import EventHook
+from kraken_fastkey._events.grants import TokenLifeAssumed
 from kraken_fastkey._grant import Grant
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._observed import observe_attempt

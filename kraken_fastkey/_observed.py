@@ -11,7 +11,7 @@ import attrs
 from kraken_fastkey._background import Work
 from kraken_fastkey._emitter import CALL, CallScope, Emitter, next_id
 from kraken_fastkey._errors import FastKeyError
-from kraken_fastkey._events import AttemptEnded, AttemptOutcome, AttemptStarted, CallEnded, CallStarted
+from kraken_fastkey._events.observed import AttemptEnded, AttemptOutcome, AttemptStarted, CallEnded, CallStarted
 from kraken_fastkey._runtime import Runtime
 
 __all__ = ["AttemptReport", "ObservedWork", "observe_attempt", "observe_read"]

@@ -18,7 +18,7 @@ from kraken_fastkey._errors import (
     NonceAheadError,
     TemporaryLockoutError,
 )
-from kraken_fastkey._events import LeaseKeyDiffers, LeaseKeyLockedOut, LeaseKeyNotProbed, LeaseKeyUnknown
+from kraken_fastkey._events.leases import LeaseKeyDiffers, LeaseKeyLockedOut, LeaseKeyNotProbed, LeaseKeyUnknown
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey
 from kraken_fastkey._nonces import MemoryNonceSource
 from kraken_fastkey._runtime import Runtime

@@ -32,8 +32,8 @@ from kraken_fastkey._errors import (
     StoreError,
     TokenUnavailableError,
 )
-from kraken_fastkey._events import (
-    EventHook,
+from kraken_fastkey._events.event import EventHook
+from kraken_fastkey._events.grants import (
     GrantAging,
     GrantLost,
     GrantNotSaved,

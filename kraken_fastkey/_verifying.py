@@ -17,7 +17,8 @@ from kraken_fastkey._errors import (
     InvalidRequestError,
     TemporaryLockoutError,
 )
-from kraken_fastkey._events import KrakenWarned, VerificationRetried
+from kraken_fastkey._events.client import KrakenWarned
+from kraken_fastkey._events.verification import VerificationRetried
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName, KeyInfo, Permissions
 from kraken_fastkey._nonces import MemoryNonceSource, NonceSource, find_ahead
 from kraken_fastkey._observed import observe_attempt

@@ -22,12 +22,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from kraken_fastkey._events import (
-    AttemptEnded,
-    AttemptStarted,
-    CallEnded,
-    CallStarted,
-    Event,
+from kraken_fastkey._events.client import LockoutStarted, RetryScheduled
+from kraken_fastkey._events.event import Event
+from kraken_fastkey._events.grants import RefreshAdopted, RefreshEnded, RefreshFailed, RefreshStarted
+from kraken_fastkey._events.leases import (
     LeaseEntered,
     LeaseFailing,
     LeaseKeyHandedOver,
@@ -35,16 +33,9 @@ from kraken_fastkey._events import (
     LeaseRotationEnded,
     LeaseRotationStarted,
     LeaseSwept,
-    LockoutStarted,
-    OrphanDeleted,
-    OrphanSuspected,
-    ReconcileEnded,
-    RefreshAdopted,
-    RefreshEnded,
-    RefreshFailed,
-    RefreshStarted,
-    RetryScheduled,
 )
+from kraken_fastkey._events.observed import AttemptEnded, AttemptStarted, CallEnded, CallStarted
+from kraken_fastkey._events.orphans import OrphanDeleted, OrphanSuspected, ReconcileEnded
 from kraken_fastkey._version import __version__
 
 try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
+import pkgutil
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from kraken_fastkey import AccessToken, FastKeyError
+from kraken_fastkey import AccessToken, Event, FastKeyError, _events
 from kraken_fastkey._runtime import Runtime
 
 TOKEN = "FAKE-TOKEN-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -24,6 +26,15 @@ def missing(program: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def event_classes() -> list[type[Event]]:
+    """Return every class of events; one that others share has no name, and is none."""
+    modules = [
+        importlib.import_module(f"{_events.__name__}.{found.name}") for found in pkgutil.iter_modules(_events.__path__)
+    ]
+    kinds = [getattr(module, name) for module in modules for name in module.__all__]
+    return [kind for kind in kinds if isinstance(kind, type) and "name" in vars(kind) and kind is not Event]
 
 
 class FakeTime:

@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 from opentelemetry import metrics
-from support import missing
+from support import event_classes, missing
 
 import kraken_fastkey
 import kraken_fastkey.otel
@@ -58,7 +58,6 @@ from kraken_fastkey import (
     _account,
     _engine,
     _errors,
-    _events,
     _janitor,
     _listing,
     _log_records,
@@ -514,13 +513,9 @@ def test_lost_answers_page_tells_when_the_client_looks() -> None:
 
 def test_the_events_page_has_each_event_and_its_level() -> None:
     """The table names each class of events, its name, and the level at which it is logged."""
-    classes = [getattr(_events, name) for name in _events.__all__]
-    events = [value for value in classes if isinstance(value, type) and issubclass(value, _events.Event)]
-    events = [event for event in events if "name" in vars(event)]  # a class that others share has none
-    events.remove(_events.Event)
     expected = []
-    for event in events:
-        record = _log_records.RECORDS.get(event)
+    for event in event_classes():
+        record = _log_records.RECORDS.get(event.name)
         level = "" if record is None else logging.getLevelName(record[0])
         expected.append([f"`{event.name}`", f"`{event.__name__}`", level])
     assert sorted(expected) == sorted(row[:3] for row in rows_of("reference/events.md", "Event names"))

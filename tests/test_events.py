@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import attrs
 import pytest
-from support import FakeTime, RecordingProvider
+from support import FakeTime, RecordingProvider, event_classes
 
 import kraken_fastkey
 from kraken_fastkey import (
@@ -40,7 +40,6 @@ from kraken_fastkey import (
     UnknownOutcomeError,
     UpdateKeyRequest,
     _emitter,
-    _events,
     _log_records,
     _observed,
 )
@@ -50,15 +49,6 @@ from kraken_fastkey.sandbox import Answer, Disconnect, Hang, KrakenSandbox
 
 MakeClient = Callable[..., FastKeyClient]
 BUSY = Answer(503, {"error": ["EService:Busy"]})
-
-
-def event_classes() -> list[type[Event]]:
-    """Return every class of events."""
-    return [
-        value
-        for name in _events.__all__
-        if isinstance(value := getattr(_events, name), type) and "name" in vars(value) and value is not Event
-    ]
 
 
 def story(events: list[Event]) -> list[str]:
@@ -570,10 +560,10 @@ async def test_records_of_a_hooked_client_have_the_call_s_number(
 
 def test_every_text_of_the_log_fits_its_event() -> None:
     """Each text names fields that its event has."""
-    for kind, (level, text) in _log_records.RECORDS.items():
-        assert isinstance(kind, type)
+    kinds = {kind.name: kind for kind in event_classes()}
+    for name, (level, text) in _log_records.RECORDS.items():
         assert level in {logging.INFO, logging.WARNING, logging.ERROR}
-        fields = {field.name for field in attrs.fields(kind)}
+        fields = {field.name for field in attrs.fields(kinds[name])}
         assert set() == set(re.findall(r"%\((\w+)\)", text)) - fields
 
 

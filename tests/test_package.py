@@ -22,7 +22,10 @@ ROOT = Path(kraken_fastkey.__file__).parent
 FLOORS: list[set[str]] = [
     {"_deadlines", "_frozendict", "_secret", "_turns", "_version", "_validation", "_runtime", "_shield"},
     {"_errors"},
-    {"_models", "_events"},
+    {"_events"},
+    {"_events.event"},
+    {"_models"},
+    {f"_events.{name}" for name in ("client", "grants", "leases", "observed", "orphans", "stores", "verification")},
     {"_log_records", "otel"},
     {"_emitter"},
     {"_wire.http", "_wire.excerpt", "_wire.fields", "_wire.codes", "_wire.decoding"},
@@ -168,12 +171,40 @@ print(sorted((heavy - {"attrs"}) & set(sys.modules)))
     assert "[]\n[]\n" == _run(program)
 
 
+def test_a_client_loads_nothing_but_its_own() -> None:
+    """A client that is built has loaded no module that only others need, ours or another's."""
+    others = ["_events.grants", "_events.leases", "_events.stores", "_events.verification"]
+    others += [
+        "_lease",
+        "_login",
+        "_nonces",
+        "_oauth",
+        "_refreshing",
+        "_version",
+        "_wire.faults",
+        "otel",
+        "sandbox",
+        "stores",
+    ]
+    program = f"""
+import importlib
+import sys
+from kraken_fastkey import FastKeyClient, StaticTokenProvider
+FastKeyClient(StaticTokenProvider("FAKE-TOKEN"))
+others = ["cattrs", *(f"kraken_fastkey.{{name}}" for name in {others})]
+print(sorted(set(others) & set(sys.modules)))
+for name in others:
+    importlib.import_module(name)  # else the look above would pass over a name that is gone
+"""
+    assert "[]\n" == _run(program)
+
+
 def test_names_come_from_where_type_checkers_see_them() -> None:
     """What is imported when it is asked for is what the block for type checkers imports, name by name."""
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
-        alias.name: (node.module or "").rpartition(".")[2]
+        alias.name: (node.module or "").removeprefix("kraken_fastkey.")
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

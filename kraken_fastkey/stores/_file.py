@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
-from kraken_fastkey._events import StoreInClear
+from kraken_fastkey._events.stores import StoreInClear
 from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import mask

@@ -15,7 +15,7 @@ import attrs
 
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
-from kraken_fastkey._events import StoreLockExpired, StoreLockNotFreed
+from kraken_fastkey._events.stores import StoreLockExpired, StoreLockNotFreed
 from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
