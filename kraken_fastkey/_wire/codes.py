@@ -97,18 +97,15 @@ _CODES: Final[dict[str, Verdict]] = {
     "server_error": _DOWN,
     "temporarily_unavailable": _DOWN,
 }
-_TAKEN: Final = re.compile(
-    r"duplicate|already (exists?|used|taken|in use)|(name|description).*(exists|taken|in use)|(not|be) unique",
-    re.IGNORECASE,
+# In lower case, too. Compiled, and kept, by `re` when an error first needs them: an import would take 1 ms longer.
+_TAKEN: Final = (
+    "duplicate|already (exists?|used|taken|in use)|(name|description).*(exists|taken|in use)|(not|be) unique"
 )
-_MISSING: Final = re.compile(
-    r"not found|no such|unknown (api[ _])?key|(doesn't|does not|not) exist|key.*(missing|unknown)",
-    re.IGNORECASE,
-)
-_OF_A_KEY: Final = re.compile(r"key|name|description", re.IGNORECASE)  # an error that is new may be of anything
+_MISSING: Final = "not found|no such|unknown (api[ _])?key|(doesn't|does not|not) exist|key.*(missing|unknown)"
+_OF_A_KEY: Final = "key|name|description"  # an error that is new may be of anything
+_THROTTLED_UNTIL: Final = r"(?a)throttled:\s*(\d{9,11}(\.\d{1,9})?)\b"
 _TELLING: Final = 300  # what a string has to say, it says in so many characters
 _JUDGED: Final = 100  # no honest answer has more strings, and 1 MiB of them would hold the event loop up
-_THROTTLED_UNTIL: Final = re.compile(r"throttled:\s*(\d{9,11}(\.\d{1,9})?)\b", re.IGNORECASE | re.ASCII)
 _WARNING: Final = re.compile(r"W[A-Za-z]+:")
 _MAY_BE_TAKEN: Final = frozenset({"create_key", "update_key"})
 _MAY_BE_MISSING: Final = frozenset({"update_key", "delete_key"})
@@ -151,16 +148,16 @@ def judge(status: int, codes: Sequence[str], operation: str) -> Verdict | None:
 
 
 def _judge_code(code: str, operation: str) -> Verdict:
+    # Cut: patterns with a gap take time with the square of a text's length.
     text = code[:_TELLING].casefold()
     beginnings = [known for known in _CODES if text.startswith(known) and not text[len(known) :][:1].isalnum()]
     verdict = _CODES[max(beginnings, key=len)] if beginnings else _NEW_TO_US
-    if verdict is _ARGUMENTS or (verdict is _NEW_TO_US and _OF_A_KEY.search(code[:_TELLING])):
-        # Cut: patterns with a gap take time with the square of a text's length.
-        if operation in _MAY_BE_TAKEN and _TAKEN.search(code[:_TELLING]):
+    if verdict is _ARGUMENTS or (verdict is _NEW_TO_US and re.search(_OF_A_KEY, text)):
+        if operation in _MAY_BE_TAKEN and re.search(_TAKEN, text):
             return _DUPLICATE
-        if operation in _MAY_BE_MISSING and _MISSING.search(code[:_TELLING]):
+        if operation in _MAY_BE_MISSING and re.search(_MISSING, text):
             return _NOT_FOUND
-    until = _THROTTLED_UNTIL.search(code[:_TELLING]) if verdict is _THROTTLED else None
+    until = re.search(_THROTTLED_UNTIL, text) if verdict is _THROTTLED else None
     return attrs.evolve(verdict, wait_until=float(until[1])) if until else verdict
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Final
 
@@ -11,16 +10,16 @@ __all__ = ["excerpt", "mask_runs", "masked_line", "one_line", "told_media_type"]
 _LIMIT: Final = 200
 _READ: Final = 8192  # a title or the first fields of an object are found in this many bytes
 _TITLE_READ: Final = 600  # html.unescape fails at `&#` and more digits than int() takes, which may be 640
+# Compiled, and kept, by `re` when the first error is told: an import would take longer.
 # A string, whole or cut off, and the colon that makes it a name; or a run of anything else that could be a value.
-_TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\\?$))(\s*:)?|[^\s{}\[\]:,"]+', re.DOTALL)
-_PLAIN_NAME: Final = re.compile(r'"([A-Za-z_]{1,32})"', re.ASCII)
-_TITLE_START: Final = re.compile("<title", re.IGNORECASE)
-_TITLE_END: Final = re.compile("</title", re.IGNORECASE)
-_FORM_VALUE: Final = re.compile(r"=[^&\s]+")
-_LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/=_~.-]{16,}")
-_WORDS: Final = re.compile(r"[a-z_]+|[A-Za-z]?[a-z]+", re.ASCII)
-# Its parts are words, or short.
-_MEDIA_TYPE: Final = re.compile(r"[a-z]{1,15}/([a-z]{1,24}|[a-z0-9]{1,8})([.+-]([a-z]{1,24}|[a-z0-9]{1,8}))*", re.ASCII)
+_PIECE: Final = r"""(?s)("(?:[^"\\]|\\.)*(?:"|\\?$))(\s*:)?|[^\s{}\[\]:,"]+"""
+_PLAIN_NAME: Final = '"([A-Za-z_]{1,32})"'
+_FORM_VALUE: Final = r"=[^&\s]+"
+_LONG_RUN: Final = "[A-Za-z0-9+/=_~.-]{16,}"
+_WORDS: Final = "[a-z_]+|[A-Za-z]?[a-z]+"
+_MEDIA_TYPE: Final = (
+    "[a-z]{1,15}/([a-z]{1,24}|[a-z0-9]{1,8})([.+-]([a-z]{1,24}|[a-z0-9]{1,8}))*"  # words, or short parts
+)
 
 
 def one_line(text: str, limit: int = _LIMIT) -> str:
@@ -34,7 +33,7 @@ def one_line(text: str, limit: int = _LIMIT) -> str:
 
 def mask_runs(text: str) -> str:
     """Return *text* with all masked that is long enough to be a secret, and is no word."""
-    return _LONG_RUN.sub(_mask_run, text)
+    return re.sub(_LONG_RUN, _mask_run, text)
 
 
 def masked_line(text: str, limit: int = _LIMIT) -> str:
@@ -44,7 +43,7 @@ def masked_line(text: str, limit: int = _LIMIT) -> str:
 
 def told_media_type(media_type: str) -> str:
     """Return a media type fit to be shown: one that could be something else is masked."""
-    return media_type if not media_type or _MEDIA_TYPE.fullmatch(media_type) else "…"
+    return media_type if not media_type or re.fullmatch(_MEDIA_TYPE, media_type) else "…"
 
 
 def excerpt(body: bytes, media_type: str) -> str:
@@ -58,24 +57,26 @@ def excerpt(body: bytes, media_type: str) -> str:
         return ""  # in UTF-16 and UTF-32 a secret would stand letter by letter
     text = body[:_READ].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if "html" in media_type or text.startswith("<"):
+        import html  # noqa: PLC0415  # for who has a page to show: its table of entities takes 1 ms to load
+
         return masked_line(html.unescape(_title(text)[:_TITLE_READ]))
     if text.startswith(("{", "[", '"')) or "json" in media_type:
-        return one_line(_TOKEN.sub(_keep_structure, text))
-    return masked_line(_FORM_VALUE.sub("=…", text))
+        return one_line(re.sub(_PIECE, _keep_structure, text))
+    return masked_line(re.sub(_FORM_VALUE, "=…", text))
 
 
 def _title(text: str) -> str:
     # Not one pattern: its time would grow with the square of a text that is full of `<title>`.
-    tag = _TITLE_START.search(text)
+    tag = re.search("(?i)<title", text)
     start = text.find(">", tag.end()) + 1 if tag else 0
-    end = _TITLE_END.search(text, start) if start else None
-    return text[start : end.start()] if end else ""
+    end = re.search("(?i)</title", text[start:]) if start else None
+    return text[start : start + end.start()] if end else ""
 
 
 def _keep_structure(match: re.Match[str]) -> str:
     if match[1] is None:
         return match[0] if match[0] in {"true", "false", "null"} else "…"
-    name = _PLAIN_NAME.fullmatch(match[1])
+    name = re.fullmatch(_PLAIN_NAME, match[1])
     if match[2] is None:
         return "…"
     return f"{name[1]}:" if name else "…:"
@@ -83,4 +84,4 @@ def _keep_structure(match: re.Match[str]) -> str:
 
 def _mask_run(match: re.Match[str]) -> str:
     # Words of prose, and names such as withdrawal_address_update, are no secrets.
-    return match[0] if _WORDS.fullmatch(match[0]) else "…"
+    return match[0] if re.fullmatch(_WORDS, match[0]) else "…"
