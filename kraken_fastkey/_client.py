@@ -43,7 +43,7 @@ _DEFAULT_RETRY: Final = RetryPolicy()
 _DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Shared:
     """What a client and those it made with `for_account` have in common."""
 

@@ -23,7 +23,7 @@ _IDS: Final = itertools.count(1)
 _NONE: Final[frozenset[type[BaseException]]] = frozenset()  # shared by all emitters, of which there may be many
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class CallScope:
     """The call that a task works for. Only calls of a client with a hook have one.
 

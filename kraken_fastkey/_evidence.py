@@ -19,7 +19,7 @@ _RESOLUTION: Final = 1.0  # Kraken's times are seconds, rounded down
 _DISCORD: Final = 5.0  # the clocks of a server's parts, the edge's and the database's, may differ so much
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Listing:
     """An account's keys at a moment.
 

@@ -19,7 +19,7 @@ __all__ = ["AttemptReport", "ObservedWork", "observe_attempt", "observe_read"]
 _T = TypeVar("_T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class AttemptReport:
     """What there is to tell of an attempt when it has ended.
 

@@ -10,7 +10,7 @@ from kraken_fastkey._secret import SecretStr
 __all__ = ["Progress"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Progress:
     """What one call has been through so far.
 

@@ -14,7 +14,7 @@ import attrs
 __all__ = ["MACHINE", "SYSTEM", "Runtime", "in_place_of_the_system"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Runtime:
     """Where the time comes from, how to wait, and chance.
 

@@ -55,7 +55,7 @@ _UNREADABLE: Final = {
 }
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Success(Generic[_T]):
     """What a call was for, and the warnings that came along.
 
@@ -115,7 +115,7 @@ def _date(response: WireResponse) -> str:
     return ""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Unreadable:
     reason: str
 

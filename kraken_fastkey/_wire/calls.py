@@ -35,7 +35,7 @@ LIST_PATHS: Final = ("/fast-api-keys", "/fast-api-key")
 _ENOUGH_FAULTS: Final = 100  # to tell those of 1 MiB of entries would hold the event loop up for seconds
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Call(Generic[_T]):
     """One call of the API, before any attempt at it.
 

@@ -42,7 +42,7 @@ class WrongTypeError(Exception):
     """A value's type is not the one described; the text says which one is, and nothing of the value."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Faults:
     """Where a value was of the wrong type: `("$.result.secret: must be a string",)`. Holds no value."""
 

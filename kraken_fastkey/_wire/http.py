@@ -39,7 +39,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 Completeness = Literal["complete", "cut_off", "too_large"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class WireRequest:
     """A request as bytes, all but the `Authorization` header, which is the transport's to add.
 
@@ -56,7 +56,7 @@ class WireRequest:
     body: bytes = attrs.field(default=b"", repr=False)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class WireResponse:
     """An answer as bytes.
 
