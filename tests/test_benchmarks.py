@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,8 @@ from support import answering, http
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.processes import Subject, serving  # noqa: E402  # it is not installed
+from benchmarks import goals  # noqa: E402  # it is not installed
+from benchmarks.processes import Subject, serving  # noqa: E402
 from benchmarks.server import KEY  # noqa: E402
 from benchmarks.subjects import LIFE, SUBJECTS, TOKEN, Key, make_key  # noqa: E402
 
@@ -69,3 +71,103 @@ def test_a_subject_measures_itself() -> None:
         finally:
             subject.close()
     assert 0 < seconds["cpu"] < seconds["clock"] + 0.01
+
+
+def _results(**replaced: Any) -> dict[str, Any]:
+    """Return results that just reach each goal, in three rounds on a machine that slows down."""
+    costs = dict.fromkeys(SUBJECTS, 1.0) | {
+        "kraken-fastkey + orjson": 0.92,
+        "azure-core": 1 / 0.30,
+        "httpx + authlib": 4.0,
+    }
+    calls = {
+        way: {
+            name: {kind: [cost * slow for slow in (1.0, 2.0, 4.0)] for kind in ("cpu", "clock")}
+            for name, cost in costs.items()
+        }
+        for way in ("one task", "100 tasks")
+    }
+    return {
+        "calls": calls,
+        "imports": {"needed": [{"cpu": 1.0}] * 3, "client": [{"cpu": 1.1}] * 3},
+        "accounts": {
+            "1,000": [{"bytes": 0.0, "seconds": 0.02}] * 3,
+            "100,000": [{"bytes": 1024.0, "seconds": 2.0}] * 3,
+        },
+        "growth": {"calls": 1_000_000, "after_first": 5.0, "most": 5.0 + 2**20, "at_end": 0.0},
+        "size": {"bytes": 1_000_000, "packages": []},
+        **replaced,
+    }
+
+
+def test_goals_that_are_just_reached() -> None:
+    """All are, and each round is compared to the same round of the other."""
+    verdicts = {verdict.name: verdict for verdict in goals.judge(_results())}
+    assert {True} == {verdict.reached for verdict in verdicts.values()}
+    assert pytest.approx([0.25] * 3) == verdicts["CPU of a call, 100 tasks: kraken-fastkey / httpx + authlib"].values
+    assert {
+        "name": "calls in a second, 100 tasks: kraken-fastkey / bare aiohttp + json",
+        "goal": ">= 1.00",
+        "reached": True,
+        "median": 1.0,
+        "quartiles": (1.0, 1.0),
+        "rounds": [1.0, 1.0, 1.0],
+    } == verdicts["calls in a second, 100 tasks: kraken-fastkey / bare aiohttp + json"].to_json()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "missed"),
+    [
+        (
+            {"imports": {"needed": [{"cpu": 1.0}] * 3, "client": [{"cpu": cpu} for cpu in (1.0, 1.2, 1.2)]}},
+            "CPU of import and a client / import aiohttp, attrs, cattrs",
+        ),
+        ({"imports": {"needed": [{"cpu": 1.0}] * 3, "client": [{"cpu": cpu} for cpu in (1.0, 1.0, 1.2)]}}, None),
+        (
+            {"growth": {"calls": 1_000_000, "after_first": 0.0, "most": 2.0**20 + 1024, "at_end": 0.0}},
+            "memory after 1,000,000 calls, less that after 10,000, KiB",
+        ),
+        (
+            {"growth": {"calls": 1_000_000, "after_first": 0.0, "most": 0.0, "at_end": 2.0**20 + 1024}},
+            "memory after 1,000,000 calls, less that after 10,000, KiB",
+        ),
+        ({"size": {"bytes": 1_000_001, "packages": []}}, "installed size, bytes"),
+        ({"size": {"bytes": 1, "packages": ["orjson"]}}, "packages beside aiohttp, attrs and cattrs"),
+    ],
+)
+def test_a_goal_is_missed_by_its_median(replaced: dict[str, Any], missed: str | None) -> None:
+    """What is beyond a goal in most rounds misses it, and no other one."""
+    names = [verdict.name for verdict in goals.judge(_results(**replaced)) if not verdict.reached]
+    assert ([missed] if missed else []) == names
+
+
+@pytest.mark.parametrize("growth", [None, {"calls": 999_999, "after_first": 0.0, "most": 0.0, "at_end": 0.0}])
+def test_what_was_not_measured_is_neither_reached_nor_missed(growth: dict[str, Any] | None) -> None:
+    """Without a million calls, nothing is said of what memory does after them."""
+    (verdict,) = (verdict for verdict in goals.judge(_results(growth=growth)) if verdict.reached is None)
+    assert "memory after 1,000,000 calls, less that after 10,000, KiB" == verdict.name
+    assert (None, None, []) == (verdict.median, verdict.spread, verdict.values)
+
+
+def test_fewer_calls_a_second_miss_their_goal() -> None:
+    """More is better there, unlike with all others."""
+    results = _results()
+    results["calls"]["100 tasks"]["kraken-fastkey"]["clock"] = [1.1, 2.2, 4.4]
+    (verdict,) = (verdict for verdict in goals.judge(results) if not verdict.reached)
+    assert (">= 1.00", 0.91) == (verdict.goal, round(verdict.median or 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [
+        ("--rounds", "1", "must be 2 or more"),
+        ("--calls", "0", "must be 1 or more"),
+        ("--growth", "10000", "must be more than 10,000"),
+    ],
+)
+def test_numbers_that_measure_nothing_are_refused(option: str, value: str, fault: str) -> None:
+    """Before anything is measured, and not after minutes."""
+    command = [sys.executable, "-m", "benchmarks", option, value]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert f"error: {option}: {fault}" in done.stderr
