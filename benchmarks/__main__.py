@@ -14,6 +14,7 @@ import platform
 import shutil
 import statistics
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,11 @@ from typing import Any, Final
 from packaging.requirements import Requirement
 
 from benchmarks.goals import BARE, GROWTH_CALLS, OURS, Verdict, judge, quartiles, ratios
-from benchmarks.processes import ROOT, Subject, count_instructions, run_python, serving
+from benchmarks.processes import ROOT, Subject, count_instructions, make_certificate, run_python, serving
 from benchmarks.subjects import SUBJECTS
 
 _WAYS: Final = {"one task": 1, "100 tasks": 100}
+_OVER_TLS: Final = (BARE, OURS, f"{OURS}, reads of 256 KiB")
 _BUILD: Final = "import kraken_fastkey; kraken_fastkey.FastKeyClient(kraken_fastkey.StaticTokenProvider('t'))"
 _NEEDED: Final = ("aiohttp", "attrs", "cattrs")
 _OTHERS: Final = (
@@ -38,13 +40,15 @@ _ACCOUNT_ROUNDS: Final = 3
 _Seconds = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
-def _measure_calls(base_url: str, names: Sequence[str], rounds: int, calls: int) -> _Seconds:
+def _measure_calls(
+    base_url: str, names: Sequence[str], rounds: int, calls: int, certificate: Path | None = None
+) -> _Seconds:
     """Return the seconds of a call in each round; the subjects take turns."""
     seconds: dict[str, dict[str, dict[str, list[float]]]] = {
         way: {name: {"cpu": [], "clock": []} for name in names} for way in _WAYS
     }
     with contextlib.ExitStack() as stack:
-        subjects = {name: Subject(name, base_url) for name in names}
+        subjects = {name: Subject(name, base_url, certificate) for name in names}
         for subject in subjects.values():
             stack.callback(subject.close)
         for subject in subjects.values():
@@ -75,6 +79,19 @@ def _print_rates(seconds: _Seconds) -> None:
     for name, values in clock.items():
         low, middle, high = quartiles(ratios(clock[BARE], values))
         print(f"{name:<46}{1 / statistics.median(values):>11.0f}{middle:>9.2f}{f'{low:.2f} - {high:.2f}':>15}")
+
+
+def _measure_tls(rounds: int, calls: int) -> _Seconds | None:
+    """Measure over TLS, too: whether smaller reads are cheaper there, where it is not the socket that is read."""
+    if shutil.which("openssl") is None:
+        print("\nnot measured over TLS: openssl, which makes the certificate, is not installed")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = make_certificate(Path(folder))
+        with serving(certificate) as base_url:
+            seconds = _measure_calls(base_url, _OVER_TLS, rounds, calls, certificate)
+    _print_cpu(seconds, "CPU per create_key over TLS")
+    return seconds
 
 
 def _measure_imports(rounds: int) -> dict[str, list[dict[str, float]]]:
@@ -179,6 +196,7 @@ def main() -> None:
             results["instructions"] = counts
             print(f"\ninstructions per call, 100 tasks: {counts}; x bare: {counts[OURS] / counts[BARE]:.2f}")
         results["growth"] = _measure_growth(base_url, options.growth) if options.growth else None
+    results["tls"] = _measure_tls(options.rounds, options.calls)
     results["imports"] = _measure_imports(options.rounds)
     results["accounts"] = _measure_accounts()
     results["size"] = _measure_size()

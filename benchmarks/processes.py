@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Subject", "count_instructions", "run_python", "serving"]
+__all__ = ["Subject", "count_instructions", "make_certificate", "run_python", "serving"]
 
 ROOT: Final = Path(__file__).parent.parent
 _COLLECTED: Final = re.compile(r"Collected : (\d+)")
@@ -18,13 +19,32 @@ _MANY: Final = 500
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """Run the server that always answers the same; give its address."""
-    with _python("benchmarks/server.py") as process:
+def serving(certificate: Path | None = None) -> Iterator[str]:
+    """Run the server that always answers the same; give its address.
+
+    Args:
+        certificate: A file with a certificate and its key; with it, the server speaks TLS.
+    """
+    scheme, files = ("https", [str(certificate)]) if certificate else ("http", [])
+    with _python("benchmarks/server.py", *files) as process:
         assert process.stdin is not None  # noqa: S101  # it is a pipe
         assert process.stdout is not None  # noqa: S101
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        yield f"{scheme}://127.0.0.1:{process.stdout.readline().strip()}"
         process.stdin.close()
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make a certificate of loopback's, signed by itself, by openssl; return the file that has it and its key."""
+    path = folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
 
 
 class Subject:
@@ -33,10 +53,12 @@ class Subject:
     Args:
         name: Its name in `SUBJECTS`.
         base_url: The server's address.
+        certificate: The server's, where it speaks TLS; the process trusts no other.
     """
 
-    def __init__(self, name: str, base_url: str) -> None:
-        self._process = _python("-m", "benchmarks.subject", name, base_url)
+    def __init__(self, name: str, base_url: str, certificate: Path | None = None) -> None:
+        trusted = {"SSL_CERT_FILE": str(certificate)} if certificate else {}
+        self._process = _python("-m", "benchmarks.subject", name, base_url, **trusted)
 
     def measure(self, calls: int, tasks: int) -> dict[str, float]:
         """Return the seconds of processor time, and of the clock, that one of so many calls takes.
@@ -89,17 +111,18 @@ def run_python(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _python(*arguments: str) -> subprocess.Popen[str]:
+def _python(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=_environment(),
+        env=_environment() | variables,
     )
 
 
 def _environment() -> dict[str, str]:
-    # The same order of dicts and sets in all.
-    return {"PYTHONHASHSEED": "0", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    # The same order of dicts and sets in all; how memory is allocated may be set, since it decides what a read costs.
+    malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
+    return {"PYTHONHASHSEED": "0", "PATH": "/usr/local/bin:/usr/bin:/bin", **malloc}

@@ -1,12 +1,13 @@
 """A server that costs next to nothing: the same answer to each request, whatever it asks, in a process of its own.
 
-    python benchmarks/server.py
+    python benchmarks/server.py [CERTIFICATE]
 
-Prints its port, and ends when its standard input does.
+Speaks TLS where there is a file with a certificate and its key. Prints its port, and ends when its standard input does.
 """
 
 import asyncio
 import json
+import ssl
 import sys
 from typing import Final, cast
 
@@ -67,13 +68,17 @@ class _Answering(asyncio.Protocol):
             self._transport.write(_ANSWER)
 
 
-async def _serve() -> None:
+async def _serve(certificate: str | None = None) -> None:
+    tls = None
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Answering, "127.0.0.1", 0, backlog=1000)
+    server = await loop.create_server(_Answering, "127.0.0.1", 0, backlog=1000, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -278,6 +278,19 @@ async def kraken_fastkey(base_url: str) -> AsyncIterator[Call]:
 
 
 @contextlib.asynccontextmanager
+async def kraken_fastkey_large_reads(base_url: str) -> AsyncIterator[Call]:
+    """This library, with the buffers that asyncio makes for a read by default."""
+    from unittest.mock import patch  # noqa: PLC0415
+
+    from kraken_fastkey import _transport  # noqa: PLC0415
+
+    # No user has it to set. The patch fails where there is no such number.
+    with patch.object(_transport, "_PIECE", 256 * 1024):
+        async with kraken_fastkey(base_url) as create:
+            yield create
+
+
+@contextlib.asynccontextmanager
 async def kraken_fastkey_refreshing(base_url: str) -> AsyncIterator[Call]:
     """This library, with a grant that it keeps fresh."""
     from kraken_fastkey import (  # noqa: PLC0415
@@ -311,6 +324,7 @@ SUBJECTS: Final[dict[str, Callable[[str], contextlib.AbstractAsyncContextManager
     "kraken-fastkey": kraken_fastkey,
     "kraken-fastkey + orjson": kraken_fastkey,
     "kraken-fastkey, refreshing provider": kraken_fastkey_refreshing,
+    "kraken-fastkey, reads of 256 KiB": kraken_fastkey_large_reads,
     "aiohttp-retry": retrying,
     "ccxt": with_ccxt,
     "python-kraken-sdk": with_kraken_sdk,

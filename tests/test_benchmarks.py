@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from asyncio import sslproto
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from support import answering, http
+from support import answering, http, missing
+
+from kraken_fastkey import _transport
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import goals  # noqa: E402  # it is not installed
-from benchmarks.processes import Subject, serving  # noqa: E402
+from benchmarks.processes import Subject, make_certificate, serving  # noqa: E402
 from benchmarks.server import KEY  # noqa: E402
-from benchmarks.subjects import LIFE, SUBJECTS, TOKEN, Key, make_key  # noqa: E402
+from benchmarks.subjects import LIFE, SUBJECTS, TOKEN, Key, kraken_fastkey_large_reads, make_key  # noqa: E402
 
 # What only `nox -s bench` installs.
 PACKAGES = {"stamina": "stamina", "azure-core": "azure.core", "httpx + authlib": "authlib"}
@@ -71,6 +75,29 @@ def test_a_subject_measures_itself() -> None:
         finally:
             subject.close()
     assert 0 < seconds["cpu"] < seconds["clock"] + 0.01
+
+
+def test_a_subject_is_measured_over_tls(tmp_path: Path) -> None:
+    """It trusts the certificate that the server was given."""
+    if shutil.which("openssl") is None:
+        missing("openssl")
+    certificate = make_certificate(tmp_path)
+    with serving(certificate) as base_url:
+        subject = Subject("kraken-fastkey", base_url, certificate)
+        try:
+            seconds = subject.measure(5, 5)
+        finally:
+            subject.close()
+    assert base_url.startswith("https:")
+    assert 0 < seconds["cpu"]
+
+
+async def test_large_reads_are_those_of_asyncio() -> None:
+    """The subject with asyncio's buffers has no limit of its own while it lasts, and leaves none changed."""
+    usual = _transport._PIECE
+    async with kraken_fastkey_large_reads("http://127.0.0.1"):
+        assert sslproto.SSLProtocol.max_size == _transport._PIECE
+    assert usual == _transport._PIECE < sslproto.SSLProtocol.max_size
 
 
 def _results(**replaced: Any) -> dict[str, Any]:
