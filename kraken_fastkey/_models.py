@@ -29,6 +29,7 @@ from kraken_fastkey._validation import (
     check_time,
     to_unix,
 )
+from kraken_fastkey._values import Value
 
 __all__ = [
     "AllowlistEntry",
@@ -101,8 +102,8 @@ def _check_extra(value: object) -> FrozenDict[bool]:
 _FLAG: Final = {_CHECK: _check_flag}
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Permissions:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Permissions(Value):
     """What a key may do. `True` grants, `False` withholds, `None` is not sent.
 
     A create request grants what is `True` and nothing else. An update leaves alone what is `None`.
@@ -291,8 +292,8 @@ def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
         raise InvalidRequestError(faults)
 
 
-@attrs.frozen
-class CreateKeyRequest:
+@attrs.frozen(eq=False, repr=False)
+class CreateKeyRequest(Value):
     """A key to create. What is left out is not sent.
 
     Times take an aware `datetime`, a `timedelta` from the moment of sending, or Unix seconds; 0 means
@@ -324,8 +325,8 @@ class CreateKeyRequest:
     __attrs_post_init__ = _check_request
 
 
-@attrs.frozen
-class UpdateKeyRequest:
+@attrs.frozen(eq=False, repr=False)
+class UpdateKeyRequest(Value):
     """A change to a key. Only what is set is sent, so what is left out stays as it is.
 
     An empty `ip_allowlist` lifts the restriction, and so does 0 for a time.
@@ -403,8 +404,8 @@ def _time_faults(
     return faults
 
 
-@attrs.frozen(kw_only=True)
-class KeyInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class KeyInfo(Value):
     """A key as Kraken describes it. A missing optional field is `None`.
 
     Attributes:
@@ -450,7 +451,7 @@ class KeyInfo:
     unknown: Mapping[str, Any] = attrs.field(factory=FrozenDict, hash=False, repr=lambda value: repr(sorted(value)))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FastApiKey(KeyInfo):
     """A key just made: `KeyInfo`, and the two halves that Kraken shows this once.
 
@@ -463,8 +464,8 @@ class FastApiKey(KeyInfo):
     secret: SecretStr
 
 
-@attrs.frozen(kw_only=True)
-class UserInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class UserInfo(Value):
     """Who authorized the app. The `repr` shows neither.
 
     Attributes:

@@ -15,6 +15,7 @@ from kraken_fastkey._errors import (
     TemporaryLockoutError,
     TransportError,
 )
+from kraken_fastkey._values import Value
 
 __all__ = ["RetryBudget", "RetryPolicy"]
 
@@ -26,8 +27,8 @@ def _always(_: FastKeyError) -> bool:
     return True
 
 
-@attrs.frozen(kw_only=True)
-class RetryPolicy:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RetryPolicy(Value):
     """How failed attempts are tried again.
 
     Only what is safe is tried again, whatever the policy says: a request that was not sent, one that was

@@ -17,6 +17,7 @@ from kraken_fastkey._errors import (
     InvalidRequestError,
 )
 from kraken_fastkey._secret import SecretStr, Unpicklable
+from kraken_fastkey._values import Value
 
 __all__ = [
     "AccessToken",
@@ -39,8 +40,8 @@ __all__ = [
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
-@attrs.frozen(init=False)
-class AccessToken:
+@attrs.frozen(init=False, eq=False, repr=False)
+class AccessToken(Value):
     """An OAuth access token, and what is known of it.
 
     Attributes:

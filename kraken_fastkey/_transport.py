@@ -21,6 +21,7 @@ from kraken_fastkey._deadlines import Deadlines, Limit
 from kraken_fastkey._errors import ClientClosedError, InvalidRequestError, Outcome, TransportError
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._turns import Turns
+from kraken_fastkey._values import Value
 from kraken_fastkey._wire.http import ACCEPT, MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
 __all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session", "user_agent"]
@@ -37,8 +38,8 @@ _NEVER_SENT: Final = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Timeouts:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Timeouts(Value):
     """How long one attempt may take, by phase, in seconds; each is more than 0, or `None` for no bound.
 
     Args:

@@ -20,7 +20,7 @@ ROOT = Path(kraken_fastkey.__file__).parent
 
 # Each floor may know those above it in this list, and its own rooms may not know each other unless named so.
 FLOORS: list[set[str]] = [
-    {"_deadlines", "_frozendict", "_secret", "_turns", "_version", "_validation", "_runtime", "_shield"},
+    {"_deadlines", "_frozendict", "_secret", "_turns", "_values", "_version", "_validation", "_runtime", "_shield"},
     {"_errors"},
     {"_events"},
     {"_events.event"},

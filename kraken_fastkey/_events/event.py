@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import attrs
 
+from kraken_fastkey._values import Value
+
 __all__ = ["Event", "EventHook", "HookFailed"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class Event:
+class Event(Value):
     """Something that happened. Each kind is a class of its own, with a stable `name`.
 
     Attributes:
@@ -26,19 +28,6 @@ class Event:
 
     time: float
     call_id: int | None
-
-    # Once for all classes: attrs would compile these for each, and an import would take twice as long over it.
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)))
-        return f"{type(self).__name__}({fields})"
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return attrs.astuple(self, recurse=False) == attrs.astuple(other, recurse=False)
-
-    def __hash__(self) -> int:
-        return hash((type(self), attrs.astuple(self, recurse=False)))
 
 
 EventHook = Callable[[Event], object]

@@ -26,12 +26,13 @@ from kraken_fastkey._errors import (
     TemporaryLockoutError,
     TooManyKeysError,
 )
+from kraken_fastkey._values import Value
 
 __all__ = ["Verdict", "is_warning", "judge"]
 
 
-@attrs.frozen
-class Verdict:
+@attrs.frozen(eq=False, repr=False)
+class Verdict(Value):
     """What an error string, or a status, says of an attempt.
 
     Attributes:
