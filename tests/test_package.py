@@ -29,7 +29,7 @@ FLOORS: list[set[str]] = [
     {"_log_records", "otel"},
     {"_emitter"},
     {"_wire.http", "_wire.excerpt", "_wire.fields", "_wire.codes", "_wire.decoding"},
-    {"_wire.faults"},
+    {"_wire.faults", "_wire.usual"},
     {"_wire.converter"},
     {"_wire.calls"},
     {"_wire.answers"},

@@ -39,8 +39,10 @@ from kraken_fastkey import (
     SecretStr,
     UserInfo,
 )
-from kraken_fastkey._wire import Call, Success, WireResponse, fields, read_answer
+from kraken_fastkey._wire import Call, Success, WireResponse, read_answer
+from kraken_fastkey._wire.faults import structure_and_tell
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, Completeness, parse_retry_after
+from kraken_fastkey._wire.usual import read_usual
 
 HTML = {"content-type": "text/html; charset=UTF-8", "cf-ray": "8f2a1b-FRA"}
 
@@ -1000,16 +1002,18 @@ def test_misplaced_secret_is_not_shown(operation: str, status: int, body: object
     assert leaks(shown) == []
 
 
-def test_two_threads_may_read_their_first_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes while another thread notes how a class is read finds all of it, or nothing."""
-    read: list[dict[str, Any]] = []
+@given(payload=mutated_answers(), cls=st.sampled_from([KeyInfo, FastApiKey, UserInfo]))
+def test_what_is_read_quickly_is_read_alike_with_care(payload: dict[str, Any], cls: type[Any]) -> None:
+    """Whether an answer takes the quick way or cattrs' is not to be seen."""
+    value = payload.get("result")
+    try:
+        quickly = read_usual(value, cls)
+    except Exception:  # noqa: BLE001  # it is odd, and no way is prescribed how it says so
+        return
 
-    class Interrupted(dict[type[Any], Any]):
-        def __setitem__(self, cls: type[Any], hooks: Any) -> None:
-            super().__setitem__(cls, hooks)
-            read.append(fields.sort_fields({"api_key": "FAKE"}, cls))
+    assert structure_and_tell(value, cls, "$") == quickly
 
-    monkeypatch.setattr(fields, "_HOOKS", Interrupted())
-    monkeypatch.setattr(fields, "_READABLE", {})
-    fields.hooks_of(KeyInfo)
-    assert ["FAKE"] == [found["api_key"] for found in read]
+
+def test_usual_answer_takes_the_quick_way() -> None:
+    """The example of Kraken's kind is read without cattrs."""
+    assert structure_and_tell(created(), FastApiKey, "$") == read_usual(created(), FastApiKey)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from kraken_fastkey._wire.fields import Faults, hooks_of, sort_fields
+from kraken_fastkey._wire.fields import Faults
+from kraken_fastkey._wire.usual import read_usual
 
 __all__ = ["Faults", "structure"]
 
@@ -20,10 +21,8 @@ def structure(value: Any, cls: type[_T], path: str) -> _T | Faults:
         path: Where in the answer the value stands, such as `"$.result"`.
     """
     try:
-        hooks = hooks_of(cls)
-        fields = sort_fields(value, cls)
-        return cls(**{name: hooks[name](field, None) for name, field in fields.items()})
-    except Exception:  # noqa: BLE001, S110  # whatever it is, it is told below
+        return read_usual(value, cls)
+    except Exception:  # noqa: BLE001, S110  # whatever it is, it is read thoroughly below
         pass
     # Looked up when it is needed: nearly all answers are right, and an import of cattrs takes long.
     from kraken_fastkey._wire.faults import structure_and_tell  # noqa: PLC0415

@@ -18,14 +18,27 @@ from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._secret import SecretStr
 
-__all__ = ["Faults", "WrongTypeError", "hooks_of", "sort_fields"]
+__all__ = [
+    "TEXT_TIMES",
+    "UNIX_TIMES",
+    "Faults",
+    "Hook",
+    "WrongTypeError",
+    "cached_by_class",
+    "hooks_of",
+    "kinds_of",
+    "permissions_of",
+    "readable_of",
+    "sort_fields",
+    "text_time",
+]
 
 _T = TypeVar("_T")
 
-_TEXT_TIMES: Final = ("created_time", "modified_time")
-_MADE: Final = frozenset({"unknown", *(f"{name}_raw" for name in _TEXT_TIMES)})  # fields that no answer has
+TEXT_TIMES: Final = ("created_time", "modified_time")
+_MADE: Final = frozenset({"unknown", *(f"{name}_raw" for name in TEXT_TIMES)})  # fields that no answer has
 _NOTHING: Final[FrozenDict[Any]] = FrozenDict()
-_UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
+UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
 _FLAG: Final = frozenset({bool})
 _USUAL_FLAGS: Final = 30  # Kraken describes ten
 _NUMBERS: Final = frozenset({int, float})
@@ -55,18 +68,30 @@ class Faults:
         return {name.removesuffix("_raw") for name in names}
 
 
+def cached_by_class(function: Callable[[type[Any]], _T]) -> Callable[[type[Any]], _T]:
+    """Keep what a function returns for each class; a `functools.cache` that type checkers give classes to."""
+    return functools.cache(function)  # type: ignore[return-value]  # classes have hashes
+
+
+@cached_by_class
 def hooks_of(cls: type[Any]) -> Mapping[str, Hook]:
     """Return how each field of a response class is read, by the field's name."""
-    hooks = _HOOKS.get(cls)
-    if hooks is None:
-        # `None` is left out before, so that the rest of a type is what counts.
-        kinds = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(cls).items()}
-        found = {name: _HOOK_OF_FIELD.get(name) or _HOOK_OF_TYPE.get(kind) for name, kind in kinds.items()}
-        hooks = {name: hook for name, hook in found.items() if hook is not None}
-        # The hooks last: another thread that sees them looks for the other, too.
-        _READABLE[cls] = frozenset(hooks) - _MADE
-        _HOOKS[cls] = hooks
-    return hooks
+    # `None` is left out before, so that the rest of a type is what counts.
+    kinds = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(cls).items()}
+    found = {name: _HOOK_OF_FIELD.get(name) or _HOOK_OF_TYPE.get(kind) for name, kind in kinds.items()}
+    return {name: hook for name, hook in found.items() if hook is not None}
+
+
+@cached_by_class
+def readable_of(cls: type[Any]) -> frozenset[str]:
+    """Return the names of those fields of a response class that an answer may have."""
+    return frozenset(hooks_of(cls)) - _MADE
+
+
+def kinds_of(cls: type[Any]) -> Mapping[str, type]:
+    """Return the types of those fields of a response class that are what JSON makes of them."""
+    kinds = {name: _KIND_OF_HOOK.get(hook) for name, hook in hooks_of(cls).items()}
+    return {name: kind for name, kind in kinds.items() if kind is not None and name in readable_of(cls)}
 
 
 def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
@@ -77,8 +102,7 @@ def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise WrongTypeError("must be an object")
-    hooks_of(cls)
-    readable = _READABLE[cls]
+    readable = readable_of(cls)
     fields: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for name, field in value.items():
@@ -88,7 +112,7 @@ def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
             fields[name] = field
     _sort_times(fields, unknown)
     if "permissions" in fields:
-        permissions = _permissions_of(fields["permissions"])
+        permissions = permissions_of(fields["permissions"])
         if permissions is None:
             unknown["permissions"] = fields.pop("permissions")
         else:
@@ -98,12 +122,12 @@ def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
 
 
 def _sort_times(fields: dict[str, Any], unknown: dict[str, Any]) -> None:
-    for name in _TEXT_TIMES:
+    for name in TEXT_TIMES:
         if name in fields:
             if type(fields[name]) in _NUMBERS:
                 fields[name] = str(fields[name])
             fields[f"{name}_raw"] = fields[name]
-    for name in _UNIX_TIMES:
+    for name in UNIX_TIMES:
         seconds = fields.get(name)
         # A number that is no moment is no reason to lose a key over: it may be in another unit.
         if seconds and type(seconds) in _NUMBERS and _moment_of(seconds) is None:
@@ -115,7 +139,7 @@ def _as_is(value: Any, _: Any) -> Any:
     return value
 
 
-def _permissions_of(value: Any) -> Permissions | None:
+def permissions_of(value: Any) -> Permissions | None:
     """Return what a key may do, or `None` if that is told in a way that we do not know."""
     if not isinstance(value, dict):
         return None
@@ -185,7 +209,8 @@ def _unix_time(value: Any, _: Any) -> datetime | None:
     return _moment_of(value) if value else None
 
 
-def _text_time(value: Any, _: Any) -> datetime | None:
+def text_time(value: Any, _: Any) -> datetime | None:
+    """Return the moment that a text means; `None` if it cannot be read."""
     text = _text(value, str).strip()
     if _DIGITS.fullmatch(text):
         # Digits are seconds; as ISO 8601 they could mean a date that nobody meant.
@@ -199,12 +224,11 @@ def _text_time(value: Any, _: Any) -> datetime | None:
         return None
 
 
-_HOOKS: Final[dict[type[Any], Mapping[str, Hook]]] = {}  # filled as the classes are first read
-_READABLE: Final[dict[type[Any], frozenset[str]]] = {}  # the same classes' fields that an answer may have
 _HOOK_OF_TYPE: Final[Mapping[Any, Hook]] = {str: _text, int: _integer, SecretStr: _secret}
+_KIND_OF_HOOK: Final[Mapping[Hook, type]] = {_text: str, _integer: int}
 _HOOK_OF_FIELD: Final[Mapping[str, Hook]] = {
-    **dict.fromkeys(_TEXT_TIMES, _text_time),
-    **dict.fromkeys(_UNIX_TIMES, _unix_time),
+    **dict.fromkeys(TEXT_TIMES, text_time),
+    **dict.fromkeys(UNIX_TIMES, _unix_time),
     "ip_allowlist": _entries,
     "permissions": _as_is,
     "unknown": _as_is,
