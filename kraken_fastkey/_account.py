@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
 from kraken_fastkey._tokens import TokenProvider, as_observer
 
 __all__ = ["LOCKOUT_SECONDS", "Account"]
+
+_T = TypeVar("_T")
 
 LOCKOUT_SECONDS: Final = 15 * 60.0
 """For how long nothing is sent after Kraken has locked an account out."""
@@ -109,13 +112,10 @@ class Account:
             created_time: When it was made, in the server's words.
             now: Seconds on a clock that never goes back.
         """
-        notes = self._notes
-        notes.freed.pop(name, None)
-        notes.handed_out.pop(name, None)
-        notes.handed_out[name] = (now, created_time)
+        if self._notes.freed.pop(name, None) is not None:
+            _note(self._notes.changed, name, None, now)  # a list that lags may show the key before
         # Older ones are told from a new key by its time.
-        while len(notes.handed_out) > _REMEMBERED or next(iter(notes.handed_out.values()))[0] < now - _LATELY:
-            del notes.handed_out[next(iter(notes.handed_out))]
+        _note(self._notes.handed_out, name, created_time, now)
 
     def forget(self, name: str, now: float) -> None:
         """Note that a key of this name is gone, by our own doing.
@@ -124,12 +124,25 @@ class Account:
             name: The key's name.
             now: Seconds on a clock that never goes back.
         """
-        notes = self._notes
-        notes.handed_out.pop(name, None)
-        notes.freed.pop(name, None)
-        notes.freed[name] = now
-        while len(notes.freed) > _REMEMBERED or next(iter(notes.freed.values())) < now - _LATELY:
-            del notes.freed[next(iter(notes.freed))]
+        self._notes.handed_out.pop(name, None)
+        _note(self._notes.freed, name, None, now)
+
+    def note_change(self, name: str, new_name: str, now: float) -> bool:
+        """Note that a key is to be changed.
+
+        Args:
+            name: The key's name.
+            new_name: Its name afterwards, which may be the same.
+            now: Seconds on a clock that never goes back.
+
+        Returns:
+            Whether the key that has the new name was another, or otherwise, a short while ago, by our own doing.
+        """
+        changed, freed = self._notes.changed, self._notes.freed
+        before = max(table[new_name][0] if new_name in table else -math.inf for table in (changed, freed))
+        for one in {name, new_name}:
+            _note(changed, one, None, now)
+        return now - before < _LATELY
 
     def is_freed(self, name: str) -> bool:
         """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
@@ -180,6 +193,14 @@ class Account:
             self._notes.locked_until = None if answered else began
 
 
+def _note(table: dict[str, tuple[float, _T]], name: str, detail: _T, now: float) -> None:
+    """Note something of a name as the latest, and forget what is no longer of use."""
+    table.pop(name, None)
+    table[name] = (now, detail)
+    while len(table) > _REMEMBERED or next(iter(table.values()))[0] < now - _LATELY:
+        del table[next(iter(table))]
+
+
 class _Notes:
     """What there is to know of an account that is in use.
 
@@ -188,17 +209,19 @@ class _Notes:
         waiting: The names that something is being done with, and who waits for its turn.
         handed_out: When keys of these names were made lately, by our clock and by the server's words.
         freed: When keys of these names were deleted lately.
+        changed: When keys of these names were changed lately, or may have been.
         locked_until: Until when nothing is sent; `None` if the account is not locked out.
         probed_at: When a request was let through to see whether the lockout is over.
     """
 
-    __slots__ = ("freed", "handed_out", "locked_until", "probed_at", "unsettled", "waiting")
+    __slots__ = ("changed", "freed", "handed_out", "locked_until", "probed_at", "unsettled", "waiting")
 
     def __init__(self) -> None:
         self.unsettled: dict[str, None] = {}
         self.waiting: dict[str, deque[asyncio.Future[None]] | None] = {}
         self.handed_out: dict[str, tuple[float, str | None]] = {}
-        self.freed: dict[str, float] = {}
+        self.freed: dict[str, tuple[float, None]] = {}
+        self.changed: dict[str, tuple[float, None]] = {}
         self.locked_until: float | None = None
         self.probed_at: float | None = None
 

@@ -40,6 +40,7 @@ class Change:
         self._new_name = request.new_api_key_name
         self._call = update_key(request, self._engine.runtime.time())
         self._reconciles = reconciles
+        self._changed_before = False
         self.progress = self._engine.begin()
 
     async def run(self) -> None:
@@ -49,7 +50,10 @@ class Change:
             FastKeyError: It was not changed; with an `UnknownOutcomeError`, it may be.
         """
         within = self._engine.seconds_left(self.progress)
-        async with self._account.hold(self.api_key_name, self._new_name or self.api_key_name, within=within):
+        new_name = self._new_name or self.api_key_name
+        async with self._account.hold(self.api_key_name, new_name, within=within):
+            now = self._engine.runtime.monotonic()
+            self._changed_before = self._account.note_change(self.api_key_name, new_name, now)
             while not await self._try():
                 pass
             if self._new_name is not None:
@@ -88,6 +92,7 @@ class Change:
         # A refusal follows on a doubt: what was in doubt may be what it was refused for.
         may_repeat = self.progress.outcome != "refused"
         state: UpdateVerdict | None = None
+        began = self._engine.runtime.monotonic()
         for seconds in SETTLING:
             if not self._engine.has_time_for(seconds, self.progress):
                 raise unknown(self._call, failure, _LOOK) from failure
@@ -105,7 +110,12 @@ class Change:
                 state = None
                 continue
             state = judge_update(
-                listing, self.api_key_name, self._new_name, self._call.parameters, sent=self.progress.started
+                listing,
+                self.api_key_name,
+                self._new_name,
+                self._call.parameters,
+                sent=self.progress.started,
+                changed_before=self._changed_before,
             )
             self._janitor.tell_look(self.operation, self.api_key_name, state)
             if state == "done":
@@ -114,12 +124,19 @@ class Change:
             if may_repeat and await self._may_repeat(failure):
                 return False
             may_repeat = False
+        return self._conclude(failure, state, self._engine.runtime.monotonic() - began)
+
+    def _conclude(self, failure: FastKeyError, state: UpdateVerdict | None, seconds: float) -> bool:
+        """Return that the change has been made, or raise what the last look, after so many seconds, leaves."""
+        # By now the list shows all that was before; unless the client closes, so that a pause was cut short.
+        if state == "unclear" and seconds >= sum(SETTLING):
+            return True
         is_gone = isinstance(failure, KeyNotFoundError) and state == "gone"
         is_taken = isinstance(failure, DuplicateKeyNameError) and state == "not_done"
         if is_gone or is_taken:
             failure.outcome = "refused"
             raise failure
-        if state is None or self.progress.outcome == "refused":
+        if state in {None, "unclear"} or self.progress.outcome == "refused":
             raise unknown(self._call, failure, _LOOK) from failure
         raise undone(self._call, failure)
 

@@ -97,11 +97,17 @@ def _behind(listing: Listing, moment: datetime | None, sent: float) -> float:
     return earliest - moment.timestamp() - _RESOLUTION
 
 
-UpdateVerdict = Literal["done", "not_done", "gone"]
+UpdateVerdict = Literal["done", "not_done", "gone", "unclear"]
 
 
 def judge_update(
-    listing: Listing, name: str, new_name: str | None, parameters: Mapping[str, Any], *, sent: float
+    listing: Listing,
+    name: str,
+    new_name: str | None,
+    parameters: Mapping[str, Any],
+    *,
+    sent: float,
+    changed_before: bool = False,
 ) -> UpdateVerdict:
     """Return whether an update request whose answer was lost has been carried out.
 
@@ -111,18 +117,24 @@ def judge_update(
         new_name: The name that it was to get; `None` if it was to keep its own.
         parameters: What it was to be like, as it was sent.
         sent: When the request was sent, or before, in seconds of the monotonic clock.
+        changed_before: Whether the key of that name was another, or otherwise, a short while before: a list that
+            lags may show it so.
 
     Returns:
-        `"done"`: the key is as wanted; `"not_done"`: it is not (yet); `"gone"`: there is no such key.
+        `"done"`: the key is as wanted; `"not_done"`: it is not (yet); `"gone"`: there is no such key; `"unclear"`: it
+        is as wanted, and may have been so at an earlier time alone.
     """
     old, new = listing.keys.get(name), listing.keys.get(new_name or name)
     if new is None:
         return "gone" if old is None else "not_done"
     if new is not old and old is not None:
         return "not_done"  # two keys: the new name is another's
-    if old is None and _behind(listing, new.modified_time, sent) >= _DISCORD:
+    is_older = _behind(listing, new.modified_time, sent) >= _DISCORD
+    if old is None and is_older:
         return "not_done"  # another's key, unchanged since; our own, under its old name, the list does not show yet
-    return "done" if _has(new, parameters, whole=False) else "not_done"
+    if not _has(new, parameters, whole=False):
+        return "not_done"
+    return "unclear" if is_older or changed_before else "done"
 
 
 _UNRESTRICTED: Final[Mapping[str, Any]] = {

@@ -188,3 +188,15 @@ def test_a_key_of_the_new_name_that_was_not_changed_is_another_s() -> None:
     for ago, verdict in ((0, "done"), (3, "done"), (60, "not_done")):
         other = _key(api_key_name="trend-bot", modified_time=datetime.fromtimestamp(NOW - ago, UTC))
         assert verdict == judge_update(_listing(other), "grid-bot", "trend-bot", {}, sent=100)
+
+
+def test_key_that_is_as_wanted_since_before_tells_nothing() -> None:
+    """A list that lags shows how the key was before a change that came between: perhaps just as it is to be now."""
+    for ago, verdict in ((0, "done"), (3, "done"), (60, "unclear")):
+        key = _key(modified_time=datetime.fromtimestamp(NOW - ago, UTC))
+        assert verdict == judge_update(_listing(key), "grid-bot", None, PARAMETERS, sent=100)
+
+    assert "unclear" == judge_update(_listing(_key()), "grid-bot", None, PARAMETERS, sent=100, changed_before=True)
+    assert "not_done" == judge_update(
+        _listing(_key()), "grid-bot", None, {"nonce_window": 6}, sent=100, changed_before=True
+    )

@@ -472,6 +472,68 @@ def test_an_update_and_a_list_that_lags(lag: float) -> None:
     in_world(scene, list_lag=lag)
 
 
+@pytest.mark.parametrize("pause", [0, 4, 30], ids=["at once", "soon", "later"])
+def test_change_that_is_taken_back_while_the_list_lags(pause: float) -> None:
+    """The list shows the key as it was before both changes, which is as wanted, and proves nothing."""
+
+    async def scene(world: World) -> None:
+        update = world.client.update_key
+        await world.client.create_key(CreateKeyRequest("grid-bot", nonce_window=1))
+        await asyncio.sleep(60)
+        await update(UpdateKeyRequest("grid-bot", nonce_window=2))
+        await asyncio.sleep(pause)
+        world.sandbox.faults.add(Disconnect(), operation="update_key")
+        await update(UpdateKeyRequest("grid-bot", nonce_window=1))
+        assert [1] == [key.nonce_window for key in world.sandbox.keys()]
+
+    in_world(scene, list_lag=45)
+
+
+def test_name_that_is_taken_back_while_the_list_lags() -> None:
+    """So it is with a name."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("grid-bot"))
+        await asyncio.sleep(60)
+        await world.client.update_key(UpdateKeyRequest("grid-bot", new_api_key_name="trend-bot"))
+        world.sandbox.faults.add(Disconnect(), operation="update_key")
+        await world.client.update_key(UpdateKeyRequest("trend-bot", new_api_key_name="grid-bot"))
+        assert ["grid-bot"] == world.names
+
+    in_world(scene, list_lag=45)
+
+
+def test_refused_repeat_of_a_change_that_was_made_before_is_success() -> None:
+    """Where sending again is refused, the list is up to date after a minute, and tells it."""
+
+    async def scene(world: World) -> None:
+        update = world.client.update_key
+        await world.client.create_key(CreateKeyRequest("grid-bot", nonce_window=1))
+        await update(UpdateKeyRequest("grid-bot", nonce_window=2))
+        world.sandbox.faults.add(Disconnect(commit=True), operation="update_key")
+        world.sandbox.faults.add(FAULTS["error_permission_denied"], operation="update_key")
+        began = world.loop.time()
+        await update(UpdateKeyRequest("grid-bot", nonce_window=1))
+        assert [1] == [key.nonce_window for key in world.sandbox.keys()]
+        assert 60 <= world.loop.time() - began < 70
+
+    in_world(scene)
+
+
+def test_name_that_was_never_another_s_is_known_at_once() -> None:
+    """A key that was made and renamed shows under its new name because of that alone."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("grid-bot"))
+        world.sandbox.faults.add(Disconnect(commit=True), operation="update_key")
+        began = world.loop.time()
+        await world.client.update_key(UpdateKeyRequest("grid-bot", new_api_key_name="trend-bot"))
+        assert ["trend-bot"] == world.names
+        assert world.loop.time() - began < 3
+
+    in_world(scene)
+
+
 def test_an_update_that_cannot_be_looked_at() -> None:
     """Without the read scope values are set once more, unseen; a name is not."""
 

@@ -45,8 +45,8 @@ class ReconcileLooked(Event):
         operation: The client's method.
         api_key_name: The key that it looks for.
         verdict: What the list says. Of a create: `"absent"`, `"ours"` (it was carried out), `"before"` (the key was
-            there before), `"unclear"`. Of an update: `"done"`, `"not_done"`, `"gone"`. Of both: `"failed"` if
-            the list could not be had.
+            there before), `"unclear"`. Of an update: `"done"`, `"not_done"`, `"gone"`, `"unclear"`. Of both:
+            `"failed"` if the list could not be had.
         error_type: The class of the exception that the list failed with; `None` if it did not.
     """
 
