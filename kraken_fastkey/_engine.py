@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn, TypeVar
 
 from kraken_fastkey._account import LOCKOUT_SECONDS, Account
+from kraken_fastkey._background import Work
 from kraken_fastkey._deadlines import Deadlines
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import (
@@ -27,7 +29,6 @@ from kraken_fastkey._events.client import (
     RetryScheduled,
     TokenRejected,
 )
-from kraken_fastkey._observed import observe_attempt
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._retry import RetryBudget, RetryPolicy
 from kraken_fastkey._runtime import Runtime
@@ -73,6 +74,14 @@ class Engine:
         """Return the progress of a call that begins now."""
         return Progress(self.runtime.monotonic(), cleaning=cleaning)
 
+    def observe(self, work: Work[_T], /) -> Work[_T]:
+        """Return some work such that its start and end are told, if anybody listens."""
+        return work
+
+    def observe_read(self, _operation: str, work: Coroutine[Any, Any, _T], /) -> Coroutine[Any, Any, _T]:
+        """Return a call that concerns no single key in the same way."""
+        return work
+
     async def run(self, call: Call[_T], account: Account, progress: Progress | None = None) -> Success[_T]:
         """Return the answer to a call, after as many attempts as it takes and the policy allows.
 
@@ -93,8 +102,7 @@ class Engine:
             if left is not None and left <= 0:
                 late = TransportError("the call's deadline passed before the request was sent")
                 self._give_up(call, progress, progress.error or late)
-            attempt = self._attempt if self.emitter.hook is None else self._observed_attempt
-            answer = await attempt(call, account, token, left, progress)
+            answer = await self._attempt(call, account, token, left, progress)
             if isinstance(answer, Success):
                 self._budget.succeed()
                 if answer.warnings:
@@ -292,27 +300,6 @@ class Engine:
             if not account.is_locked:
                 self.emitter.emit(LockoutEnded, operation=call.operation)
         return answer
-
-    async def _observed_attempt(
-        self, call: Call[_T], account: Account, token: AccessToken, within: float | None, progress: Progress
-    ) -> Answer[_T]:
-        """Do the same, and tell of its start and end."""
-        request = call.request
-        url = self._base_url + request.path
-        with observe_attempt(
-            self.emitter, self.runtime, call.operation, progress.attempts + 1, request.method, url
-        ) as report:
-            try:
-                answer = await self._attempt(call, account, token, within, progress)
-            except BaseException as error:
-                never_left = bool(request.body) and not progress.departed
-                report.fail(error, "not_sent" if never_left else "unknown")
-                raise
-            finally:
-                report.status, report.version = progress.status, progress.version
-            if isinstance(answer, FastKeyError):
-                report.fail(answer, answer.outcome)
-            return answer
 
     def _refused_token(
         self, call: Call[_T], error: FastKeyError, token: AccessToken, progress: Progress
