@@ -10,8 +10,6 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Concatenate, Final, ParamSpec
 
-import attrs
-
 from kraken_fastkey._events.event import Event, EventHook, HookFailed
 from kraken_fastkey._log_records import is_logged, log
 from kraken_fastkey._runtime import SYSTEM, Runtime
@@ -23,17 +21,22 @@ _IDS: Final = itertools.count(1)
 _NONE: Final[frozenset[type[BaseException]]] = frozenset()  # shared by all emitters, of which there may be many
 
 
-@attrs.define(eq=False, repr=False)
 class CallScope:
     """The call that a task works for. Only calls of a client with a hook have one.
 
-    Attributes:
+    Args:
         call_id: The call's number.
+
+    Attributes:
+        call_id: The same.
         attempts: How many HTTP requests were sent for it.
     """
 
-    call_id: int
-    attempts: int = 0
+    __slots__ = ("attempts", "call_id")
+
+    def __init__(self, call_id: int) -> None:
+        self.call_id = call_id
+        self.attempts = 0
 
 
 CALL: Final[ContextVar[CallScope | None]] = ContextVar("kraken_fastkey_call", default=None)

@@ -46,7 +46,7 @@ _ADVICE: Final[dict[type[ApiError], str]] = {
     KeyNotFoundError: "list_keys() tells the names there are",
     TemporaryLockoutError: "Send nothing for 15 minutes: each request prolongs the lockout",
 }
-_RAY: Final = re.compile(r"[0-9a-f]{1,20}(-[A-Z]{3})?", re.ASCII)  # anything else may be anything
+_RAY: Final = "[0-9a-f]{1,20}(-[A-Z]{3})?"  # anything else may be anything
 _USUAL_DATE: Final = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)
 _LONGEST_DATE: Final = 40  # RFC 850's has 33 characters at most
 _UNREADABLE: Final = {
@@ -115,9 +115,9 @@ def _date(response: WireResponse) -> str:
     return ""
 
 
-@attrs.frozen(eq=False, repr=False)
 class _Unreadable:
-    reason: str
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 def _parse(response: WireResponse) -> Any:
@@ -193,7 +193,7 @@ def _advice(verdict: Verdict, response: WireResponse) -> str:
 
 def _edge(response: WireResponse) -> str:
     ray = response.headers.get("cf-ray", "")
-    return f" [CF-Ray {ray}]" if _RAY.fullmatch(ray) else ""
+    return f" [CF-Ray {ray}]" if re.fullmatch(_RAY, ray) else ""
 
 
 def unreadable(call: Call[Any], response: WireResponse, reason: str, faults: Sequence[str] = ()) -> ResponseFormatError:

@@ -31,7 +31,7 @@ class OddError(Exception):
     """Something is not as it usually is; it need not be wrong."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Plan:
     """How the fields of a class are read.
 
