@@ -66,12 +66,17 @@ class Account:
         """
         return _Hold(self, names, within)
 
-    async def take(self, name: str, within: float | None) -> None:
-        """Wait for one's turn with a name."""
+    def take_at_once(self, name: str) -> bool:
+        """Take one's turn with a name, if nobody else has it."""
         waiting = self._notes.waiting
-        if name not in waiting:
-            waiting[name] = None
-            return
+        if name in waiting:
+            return False
+        waiting[name] = None
+        return True
+
+    async def take(self, name: str, within: float | None) -> None:
+        """Wait for one's turn with a name that another has."""
+        waiting = self._notes.waiting
         queue = waiting[name]
         if queue is None:
             queue = waiting[name] = deque()
@@ -238,12 +243,15 @@ class _Hold:
         self._held: list[str] = []
 
     async def __aenter__(self) -> None:
-        clock = asyncio.get_running_loop().time
-        until = None if self._within is None else clock() + self._within
+        until: float | None = None
         try:
             # In one order for all, so that no two wait for each other.
             for name in sorted(set(self._names)):
-                await self._account.take(name, None if until is None else until - clock())
+                if not self._account.take_at_once(name):
+                    now = asyncio.get_running_loop().time()
+                    if until is None and self._within is not None:
+                        until = now + self._within
+                    await self._account.take(name, None if until is None else until - now)
                 self._held.append(name)
         except BaseException:
             self._give_back()

@@ -58,16 +58,6 @@ async def join(task: asyncio.Task[_T]) -> _T:
     return task.result()
 
 
-async def _run_and_tell(work: Work[_T], end: asyncio.Future[None]) -> _T:
-    """Do some work, and wake who waits for it: a callback of the task would do so one round of the loop later."""
-    try:
-        return await work.run()
-    finally:
-        # The loop may be closed already, where a forgotten coroutine is collected.
-        if not end.done() and not end.get_loop().is_closed():
-            end.set_result(None)
-
-
 def _start_at_once(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[_T]:
     """Start a task where Python can do so without another round of the loop, which costs 4 % of a call."""
     if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
@@ -96,7 +86,9 @@ class Background:
         """
         loop = asyncio.get_running_loop()
         end = loop.create_future()
-        task = self._hold(_start_at_once(_run_and_tell(work, end), loop), account)
+        task = _start_at_once(self._run_and_tell(work, end), loop)
+        if not task.done():
+            self._tasks[task] = account
         try:
             await end
         except BaseException:
@@ -130,6 +122,18 @@ class Background:
                 _, tasks = await asyncio.wait(tasks, timeout=_LAST_SECONDS)
         return ended
 
+    async def _run_and_tell(self, work: Work[_T], end: asyncio.Future[None]) -> _T:
+        """Do some work, and tell who waits for it; callbacks of the task would do so one round of the loop later."""
+        task = asyncio.current_task()
+        try:
+            return await work.run()
+        finally:
+            if task is not None:
+                self._tasks.pop(task, None)
+            # The loop may be closed already, where a forgotten coroutine is collected.
+            if not end.done() and not end.get_loop().is_closed():
+                end.set_result(None)
+
     def _hold(self, task: asyncio.Task[_T], account: object) -> asyncio.Task[_T]:
         self._tasks[task] = account
         task.add_done_callback(self._end)
@@ -137,6 +141,7 @@ class Background:
 
     def _leave(self, work: Work[_T], task: asyncio.Task[_T], account: object) -> None:
         if not task.done():
+            task.add_done_callback(self._end)  # nobody else sees how it ends
             if work.abandon():
                 task.cancel()
         elif not task.cancelled() and task.exception() is None:
@@ -149,7 +154,7 @@ class Background:
         return {task for task, owner in self._tasks.items() if account in {None, owner} and task is not present}
 
     def _end(self, task: asyncio.Task[Any]) -> None:
-        del self._tasks[task]
+        self._tasks.pop(task, None)
         if not task.cancelled():
             task.exception()  # marks it as seen: whoever waits for the task has it
 

@@ -218,6 +218,9 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     raise lost
 
 
+_SEND_ONCE: Final = (_send_once,)
+
+
 def _unmask(authorization: SecretStr | Mapping[str, SecretStr]) -> dict[str, str]:
     """Return headers that are secret as they are sent."""
     headers = {"Authorization": authorization} if isinstance(authorization, SecretStr) else authorization
@@ -240,6 +243,7 @@ class AiohttpTransport:
         self._timeouts = timeouts
         self._deadlines = Deadlines()
         self._turns = Turns(math.inf)  # until the session is known
+        self._headers_beside: Mapping[str, str] = {}  # likewise
         # The other bounds are for `Deadlines`. Only a request without a body does not tell when it leaves, and when
         # the wait for its answer begins.
         self._reading = aiohttp.ClientTimeout(
@@ -277,7 +281,7 @@ class AiohttpTransport:
                     _read_in_pieces(writer)
                 departing()
 
-            payload = _OneShotPayload(request.body, request.headers["Content-Type"], leaving)
+            payload = _OneShotPayload(request.body, request.media_type, leaving)
         try:
             if not self._turns.take_at_once():
                 await self._wait_for_turn(authorization, limit)
@@ -289,13 +293,14 @@ class AiohttpTransport:
                         self._base_url + request.path,
                         data=payload,
                         headers={
-                            **self._headers_beside(request),
+                            **self._headers_beside,
                             # Unmasked here and in no variable, so that no frame of ours shows it.
                             **_unmask(authorization),
                         },
                         allow_redirects=False,
                         raise_for_status=False,
                         timeout=self._reading if payload is None else self._writing,
+                        middlewares=_SEND_ONCE if self._owns_session and payload is None else None,
                     )
                 try:
                     answer = await _read(response.content, limit, self._timeouts.read)
@@ -314,12 +319,6 @@ class AiohttpTransport:
             raise error.with_traceback(None)  # noqa: B904  # its context would be itself
         # Out of the except block, so that aiohttp's exception is not its context.
         raise failure
-
-    def _headers_beside(self, request: WireRequest) -> Mapping[str, str]:
-        """Return a request's headers beside those that our own session sends along."""
-        if self._owns_session:
-            return dict(request.headers.items() - _common_headers().items())
-        return {**request.headers, "User-Agent": user_agent()}
 
     async def _wait_for_turn(self, authorization: SecretStr | Mapping[str, SecretStr], limit: Limit) -> None:
         # The token tells the accounts apart, so that each has its turn; by its hash, which is compared at once.
@@ -356,12 +355,12 @@ class AiohttpTransport:
                 # Sent along without being sorted anew for each request: a header costs 1 % of a call.
                 headers=_common_headers(),
                 trust_env=False,
-                middlewares=(_send_once,),
             )
         if self._session.closed:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
         if self._loop is None:
             self._loop = loop
+            self._headers_beside = {} if self._owns_session else _common_headers()
             connector = self._session.connector
             self._turns = Turns((connector.limit if connector is not None else 0) or math.inf)
         return self._session

@@ -471,7 +471,7 @@ def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         account = Account(StaticTokenProvider("FAKE"))
-        await account.take("grid-bot", None)
+        assert account.take_at_once("grid-bot")
 
         async def use() -> None:
             async with account.hold("grid-bot", within=10):
@@ -491,7 +491,7 @@ def test_turns_with_two_names_take_no_longer_than_one() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         account = Account(StaticTokenProvider("FAKE"))
         for name in ("grid-bot", "new-bot"):
-            await account.take(name, None)
+            assert account.take_at_once(name)
         loop.call_at(9, account.give_back, "grid-bot")
         with pytest.raises(TransportError, match="an earlier call on the key 'new-bot' is under way"):
             await account.hold("grid-bot", "new-bot", within=10).__aenter__()

@@ -97,7 +97,7 @@ def test_delete_body_and_the_call_without_one(description: Any) -> None:
 def test_the_check_can_fail(description: Any, body: Any) -> None:
     """A body that the description does not allow is found."""
     with pytest.raises(jsonschema.ValidationError):
-        _check_body(description, WireRequest("POST", "/fast-api-key", {}, json.dumps(body).encode()))
+        _check_body(description, WireRequest("POST", "/fast-api-key", "application/json", json.dumps(body).encode()))
 
 
 def test_each_documented_field_can_be_sent(description: Any) -> None:

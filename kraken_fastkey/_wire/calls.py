@@ -24,7 +24,7 @@ from kraken_fastkey._models import (
 )
 from kraken_fastkey._validation import FieldError, check_name
 from kraken_fastkey._wire.converter import Faults, structure
-from kraken_fastkey._wire.http import ACCEPT, WireRequest
+from kraken_fastkey._wire.http import WireRequest
 
 __all__ = ["LIST_PATHS", "Call", "create_key", "delete_key", "get_user_info", "list_keys", "update_key"]
 
@@ -153,16 +153,15 @@ def _parameters(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> dic
     return body | resolve_times(request, now)
 
 
-_HEADERS: Final = FrozenDict(ACCEPT | {"Content-Type": "application/json"})
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder for each call
 
 
 def _with_body(method: str, body: dict[str, Any]) -> WireRequest:
-    return WireRequest(method, _PATH, _HEADERS, _encode(body).encode("ascii"))
+    return WireRequest(method, _PATH, "application/json", _encode(body).encode("ascii"))
 
 
 def _without_body(path: str) -> WireRequest:
-    return WireRequest("GET", path, ACCEPT)
+    return WireRequest("GET", path)
 
 
 def _read_created(result: Any, name: str) -> FastApiKey | Faults:

@@ -46,14 +46,19 @@ class WireRequest:
     Attributes:
         method: The HTTP method.
         path: What follows the base URL, with its leading slash.
-        headers: Header fields, none of them secret.
+        media_type: What the content is; empty if there is none.
         body: The content, empty if there is none.
     """
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    media_type: str = ""
     body: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its header fields, none of them secret."""
+        return FrozenDict(ACCEPT | {"Content-Type": self.media_type}) if self.media_type else ACCEPT
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -22,7 +22,7 @@ from kraken_fastkey._wire.answers import Answer, read_answer
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.converter import Faults, structure
 from kraken_fastkey._wire.excerpt import masked_line
-from kraken_fastkey._wire.http import ACCEPT, WireRequest, WireResponse
+from kraken_fastkey._wire.http import WireRequest, WireResponse
 
 __all__ = ["KEY_INFO_PATH", "DescribedKey", "get_api_key_info", "has_code", "read_private"]
 
@@ -82,10 +82,9 @@ def get_api_key_info(body: bytes, name: str) -> Call[DescribedKey]:
         body: The form, with the nonce.
         name: What the key is thought to be named.
     """
-    headers = ACCEPT | {"Content-Type": "application/x-www-form-urlencoded"}
     return Call(
         operation="verify_key",
-        request=WireRequest("POST", KEY_INFO_PATH, FrozenDict(headers), body),
+        request=WireRequest("POST", KEY_INFO_PATH, "application/x-www-form-urlencoded", body),
         read_result=lambda result: _read_key(result, name),
     )
 

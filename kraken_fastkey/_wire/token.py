@@ -15,19 +15,18 @@ from urllib.parse import parse_qs, urlencode
 import attrs
 
 from kraken_fastkey._errors import FastKeyError, OAuthError, ReauthorizationRequiredError
-from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._wire.answers import read_answer, unreadable
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.converter import Faults
 from kraken_fastkey._wire.excerpt import masked_line
-from kraken_fastkey._wire.http import ACCEPT, WireRequest, WireResponse
+from kraken_fastkey._wire.http import WireRequest, WireResponse
 
 __all__ = ["TokenAnswer", "TokenOperation", "code_request", "read_token_answer", "refresh_request"]
 
 TokenOperation = Literal["exchange_code", "refresh"]
 
-_HEADERS: Final = FrozenDict(ACCEPT | {"Content-Type": "application/x-www-form-urlencoded"})
+_FORM: Final = "application/x-www-form-urlencoded"
 _NO_TOKEN: Final = ("$.access_token: is missing",)
 _ADVICE: Final = {
     "invalid_client": "Kraken does not know the app: check client_id and client_secret",
@@ -72,7 +71,7 @@ def refresh_request(refresh_token: SecretStr) -> WireRequest:
 
 
 def _request(**fields: str) -> WireRequest:
-    return WireRequest("POST", "", _HEADERS, urlencode(fields).encode("ascii"))
+    return WireRequest("POST", "", _FORM, urlencode(fields).encode("ascii"))
 
 
 def read_token_answer(operation: TokenOperation, response: WireResponse, now: float) -> TokenAnswer | FastKeyError:
