@@ -168,7 +168,7 @@ class LeaseBook:
             FastKeyError: It failed; the keys that are left die of age.
         """
         async with self.store.lock():
-            for _ in range(_MAX_CONFLICTS):
+            for turn in range(_MAX_CONFLICTS):
                 record = await self._load()
                 holders = self._others(record)
                 record = attrs.evolve(record, holders=FrozenDict(holders))
@@ -180,8 +180,11 @@ class LeaseBook:
                 try:
                     await self.store.save(record)
                 except StaleRecordError:
-                    continue  # a key that was still coming has been stored meanwhile
-                return
+                    # A key that was still coming has been stored meanwhile.
+                    if turn + 1 == _MAX_CONFLICTS:
+                        raise
+                else:
+                    return
 
     async def _load(self) -> LeaseRecord:
         record = await self.store.load()

@@ -116,7 +116,10 @@ RECORDS: Final[Mapping[str, tuple[int, str]]] = {
         "lease: there is no good key any more: %(api_key_name)r was the last",
     ),
     "kraken_fastkey.lease.recover": (logging.INFO, "lease: all is well again, after %(failures)d failures"),
-    "kraken_fastkey.lease.leave_fail": (logging.WARNING, "lease: the key could not be deleted on exit: %(error_type)s"),
+    "kraken_fastkey.lease.leave_fail": (
+        logging.WARNING,
+        "lease: the key could not be deleted on exit, or the store not be told: %(error_type)s",
+    ),
     "kraken_fastkey.verify.retry": (
         logging.INFO,
         "%(operation)s: Kraken does not know the key in try %(attempt)d; the next in %(wait_seconds)g s",

@@ -21,6 +21,7 @@ from kraken_fastkey import (
     KeyLease,
     LeaseExpiredError,
     Permissions,
+    StaleRecordError,
     StoreError,
 )
 from kraken_fastkey._leasing import _place, is_dead, make_instance
@@ -397,6 +398,38 @@ def test_leaving_during_a_renewal_leaves_no_key() -> None:
         assert [] == world.names
 
     in_world(scene)
+
+
+class _ContestedStore(MemoryKeyStore):
+    saves_refused = 0
+
+    async def save(self, record: Any) -> Any:
+        if self.saves_refused:
+            self.saves_refused -= 1
+            raise StaleRecordError("the store holds another record")
+        return await super().save(record)
+
+
+@pytest.mark.parametrize(("conflicts", "told"), [(4, []), (5, ["StaleRecordError"])])
+def test_leaving_a_store_that_others_write_to_is_told_if_it_fails(
+    conflicts: int, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The record is written anew a few times; after that the keys are deleted, and the store says otherwise."""
+
+    async def scene(world: World) -> None:
+        store = _ContestedStore()
+        async with world.lease(store=store):
+            store.saves_refused = conflicts
+        record = await store.load()
+        assert record is not None
+        assert [] == world.names
+        assert bool(told) is (record.current is not None)
+
+    in_world(scene)
+    failed = [record.getMessage() for record in caplog.records if "on exit" in record.msg]
+    assert [
+        f"lease: the key could not be deleted on exit, or the store not be told: {error}" for error in told
+    ] == failed
 
 
 @pytest.mark.parametrize(
