@@ -281,179 +281,55 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers have the names from above, and know that there are no others
     # What `import kraken_fastkey` takes is felt by who only wants the command line's help, or a class of errors.
     _NAMES = {
-        "_adapters": (
-            "attach_ccxt",
-            "attach_kraken_sdk",
-        ),
-        "_client": (
-            "DEFAULT_BASE_URL",
-            "FastKeyClient",
-        ),
-        "_client_secret": ("decrypt_client_secret",),
-        "_env_file": (
-            "attach_env_file",
-            "environment_of",
-            "write_env_file",
-        ),
-        "_errors": (
-            "ApiError",
-            "AuthenticationError",
-            "ClientClosedError",
-            "DuplicateKeyNameError",
-            "FastKeyError",
-            "InvalidArgumentsError",
-            "InvalidRequestError",
-            "KeyNotFoundError",
-            "LeaseExpiredError",
-            "NonceAheadError",
-            "NonceUnit",
-            "OAuthError",
-            "Outcome",
-            "PermissionDeniedError",
-            "RateLimitedError",
-            "ReauthorizationCause",
-            "ReauthorizationRequiredError",
-            "ResponseFormatError",
-            "ServiceUnavailableError",
-            "StaleGrantError",
-            "StaleRecordError",
-            "StoreError",
-            "StoreLockTimeoutError",
-            "TemporaryLockoutError",
-            "TokenUnavailableError",
-            "TooManyKeysError",
-            "TransportError",
-            "UnknownOutcomeError",
-        ),
-        "_events.client": (
-            "ClosingCutOff",
-            "DangerousKeyRequested",
-            "KrakenWarned",
-            "LockoutEnded",
-            "LockoutStarted",
-            "RequestsLeftOpen",
-            "RetryScheduled",
-            "TokenRejected",
-        ),
-        "_events.event": (
-            "Event",
-            "EventHook",
-        ),
-        "_events.grants": (
-            "GrantAging",
-            "GrantLost",
-            "GrantNotSaved",
-            "RefreshAdopted",
-            "RefreshEnded",
-            "RefreshFailed",
-            "RefreshStarted",
-            "TokenLifeAssumed",
-        ),
-        "_events.leases": (
-            "LeaseEntered",
-            "LeaseEvent",
-            "LeaseExpired",
-            "LeaseFailing",
-            "LeaseKeyDeleted",
-            "LeaseKeyDiffers",
-            "LeaseKeyGone",
-            "LeaseKeyHandedOver",
-            "LeaseKeyLockedOut",
-            "LeaseKeyMade",
-            "LeaseKeyNotDeleted",
-            "LeaseKeyNotPlaced",
-            "LeaseKeyNotProbed",
-            "LeaseKeyRefused",
-            "LeaseKeyTaken",
-            "LeaseKeyTakenUnseen",
-            "LeaseKeyUnknown",
-            "LeaseLeft",
-            "LeaseListenerFailed",
-            "LeaseNotCleared",
-            "LeaseRecovered",
-            "LeaseRotationEnded",
-            "LeaseRotationStarted",
-            "LeaseSwept",
-        ),
-        "_events.observed": (
-            "AttemptEnded",
-            "AttemptOutcome",
-            "AttemptStarted",
-            "CallEnded",
-            "CallStarted",
-        ),
-        "_events.orphans": (
-            "KeyRenamed",
-            "OrphanDeleted",
-            "OrphanNotDeleted",
-            "OrphanSettled",
-            "OrphanSuspected",
-            "ReconcileEnded",
-            "ReconcileLooked",
-            "ReconcileStarted",
-        ),
-        "_events.verification": ("VerificationRetried",),
-        "_grant": (
-            "Grant",
-            "Rotation",
-        ),
-        "_lease": (
-            "KeyLease",
-            "LeaseHealth",
-            "LeaseState",
-        ),
-        "_lease_record": ("LeaseRecord",),
-        "_login": ("login",),
-        "_models": (
-            "AllowlistEntry",
-            "CreateKeyRequest",
-            "FastApiKey",
-            "KeyInfo",
-            "Permissions",
-            "Time",
-            "UpdateKeyRequest",
-            "UserInfo",
-        ),
-        "_nonces": (
-            "FileNonceSource",
-            "MemoryNonceSource",
-            "NonceSource",
-            "RedisNonceSource",
-            "check_nonces",
-            "nonce_window_for",
-        ),
-        "_oauth": (
-            "AuthorizationRequest",
-            "OAuthClient",
-        ),
-        "_refreshing": ("RefreshingTokenProvider",),
-        "_retry": ("RetryPolicy",),
-        "_secret": ("SecretStr",),
-        "_signing": (
-            "KeySigner",
-            "SignedRequest",
-        ),
-        "_token_sources": (
-            "CommandTokenProvider",
-            "EnvironmentTokenProvider",
-            "FileTokenProvider",
-        ),
-        "_tokens": (
-            "AccessToken",
-            "CallbackTokenProvider",
-            "StaticTokenProvider",
-            "TokenProvider",
-            "TokenUseObserver",
-        ),
-        "_transport": ("Timeouts",),
-        "_verifying": (
-            "DEFAULT_API_URL",
-            "KeyVerification",
-            "verify_key",
-        ),
-        "_version": ("__version__",),
+        "_adapters": "attach_ccxt attach_kraken_sdk",
+        "_client": "DEFAULT_BASE_URL FastKeyClient",
+        "_client_secret": "decrypt_client_secret",
+        "_env_file": "attach_env_file environment_of write_env_file",
+        "_errors": """
+            ApiError AuthenticationError ClientClosedError DuplicateKeyNameError FastKeyError InvalidArgumentsError
+            InvalidRequestError KeyNotFoundError LeaseExpiredError NonceAheadError NonceUnit OAuthError Outcome
+            PermissionDeniedError RateLimitedError ReauthorizationCause ReauthorizationRequiredError ResponseFormatError
+            ServiceUnavailableError StaleGrantError StaleRecordError StoreError StoreLockTimeoutError
+            TemporaryLockoutError TokenUnavailableError TooManyKeysError TransportError UnknownOutcomeError
+        """,
+        "_events.client": """
+            ClosingCutOff DangerousKeyRequested KrakenWarned LockoutEnded LockoutStarted RequestsLeftOpen RetryScheduled
+            TokenRejected
+        """,
+        "_events.event": "Event EventHook",
+        "_events.grants": """
+            GrantAging GrantLost GrantNotSaved RefreshAdopted RefreshEnded RefreshFailed RefreshStarted TokenLifeAssumed
+        """,
+        "_events.leases": """
+            LeaseEntered LeaseEvent LeaseExpired LeaseFailing LeaseKeyDeleted LeaseKeyDiffers LeaseKeyGone
+            LeaseKeyHandedOver LeaseKeyLockedOut LeaseKeyMade LeaseKeyNotDeleted LeaseKeyNotPlaced LeaseKeyNotProbed
+            LeaseKeyRefused LeaseKeyTaken LeaseKeyTakenUnseen LeaseKeyUnknown LeaseLeft LeaseListenerFailed
+            LeaseNotCleared LeaseRecovered LeaseRotationEnded LeaseRotationStarted LeaseSwept
+        """,
+        "_events.observed": "AttemptEnded AttemptOutcome AttemptStarted CallEnded CallStarted",
+        "_events.orphans": """
+            KeyRenamed OrphanDeleted OrphanNotDeleted OrphanSettled OrphanSuspected ReconcileEnded ReconcileLooked
+            ReconcileStarted
+        """,
+        "_events.verification": "VerificationRetried",
+        "_grant": "Grant Rotation",
+        "_lease": "KeyLease LeaseHealth LeaseState",
+        "_lease_record": "LeaseRecord",
+        "_login": "login",
+        "_models": "AllowlistEntry CreateKeyRequest FastApiKey KeyInfo Permissions Time UpdateKeyRequest UserInfo",
+        "_nonces": "FileNonceSource MemoryNonceSource NonceSource RedisNonceSource check_nonces nonce_window_for",
+        "_oauth": "AuthorizationRequest OAuthClient",
+        "_refreshing": "RefreshingTokenProvider",
+        "_retry": "RetryPolicy",
+        "_secret": "SecretStr",
+        "_signing": "KeySigner SignedRequest",
+        "_token_sources": "CommandTokenProvider EnvironmentTokenProvider FileTokenProvider",
+        "_tokens": "AccessToken CallbackTokenProvider StaticTokenProvider TokenProvider TokenUseObserver",
+        "_transport": "Timeouts",
+        "_verifying": "DEFAULT_API_URL KeyVerification verify_key",
+        "_version": "__version__",
     }
-    _HOMES = {name: module for module, names in _NAMES.items() for name in names}
+    _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first asked for (PEP 562)."""
