@@ -1,4 +1,4 @@
-"""The rules of the lock, which are any store's, and what the tests of all rules share."""
+"""The rules that are any store's, whatever it keeps, and what the tests of all rules share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import pytest
 
-from kraken_fastkey._errors import StoreLockTimeoutError
+from kraken_fastkey._errors import StoreError, StoreLockTimeoutError
 
 __all__ = ["MOMENTS", "NOW", "TASKS", "StoreConformance", "cancel", "expect", "pass_moments", "refuses", "take"]
 
@@ -20,6 +20,8 @@ MOMENTS: Final = 30
 
 
 class _Store(Protocol):
+    async def load(self) -> Any: ...
+    async def save(self, record: Any, /) -> Any: ...
     def lock(self) -> AbstractAsyncContextManager[object]: ...
 
 
@@ -28,7 +30,15 @@ class _MakeStore(Protocol):
 
 
 class StoreConformance:
-    """The rules of the lock, which are any store's."""
+    """The rules that are any store's."""
+
+    _protocol: ClassVar[type]
+    _stale: ClassVar[type[StoreError]]
+    _counts: ClassVar[int]  # what a save adds to the generation that it is given
+
+    def _make(self, name: str, generation: int) -> Any:
+        """Return what a store may hold, with a secret in it that is named so."""
+        raise NotImplementedError
 
     @pytest.fixture
     def make_store(self) -> Any:
@@ -37,6 +47,85 @@ class StoreConformance:
         A store that lasts as long as its object returns that object each time.
         """
         raise NotImplementedError("override the fixture make_store, so that it returns a function that makes stores")
+
+    async def _save(self, store: _Store, name: str, generation: int) -> Any:
+        """Save what is then the store's content in this generation."""
+        return await store.save(self._make(name, generation - self._counts))
+
+    async def test_store_has_all_methods(self, make_store: _MakeStore) -> None:
+        """It has the protocol's methods."""
+        expect(True, isinstance(make_store(), self._protocol), f"isinstance(store, {self._protocol.__name__})")
+
+    async def test_empty_store_has_nothing(self, make_store: _MakeStore) -> None:
+        """An empty store has no record, and can be locked."""
+        store = make_store()
+        expect(None, await store.load(), "load of an empty store")
+        async with store.lock():
+            expect(None, await store.load(), "load of an empty store")
+
+    async def test_one_of_many_is_saved(self, make_store: _MakeStore) -> None:
+        """Of many records of the next generation one is saved; who saves another is told that it is stale."""
+        stores = [make_store() for _ in range(TASKS)]
+        await self._save(stores[0], "first", 1)
+        results = await asyncio.gather(
+            *(self._save(store, f"second-{number}", 2) for number, store in enumerate(stores)), return_exceptions=True
+        )
+        saved = [result for result in results if not isinstance(result, BaseException)]
+        expect(1, len(saved), "saved records of one generation")
+        expect(TASKS - 1, sum(isinstance(result, self._stale) for result in results), "records refused as stale")
+        expect(saved[0], await stores[0].load(), "load after the race")
+
+    async def test_who_loads_sees_whole_records(self, make_store: _MakeStore) -> None:
+        """A load while others save returns the old record or the new one, and never an older one than before."""
+        store, other = make_store(), make_store()
+        await self._save(store, "record-1", 1)
+        seen = []
+
+        async def save() -> None:
+            for generation in range(2, 20):
+                await self._save(store, f"record-{generation}", generation)
+
+        writer = asyncio.create_task(save())
+        while not writer.done():
+            record = await other.load()
+            seen.append(0 if record is None else record.generation)
+            expect(self._make(f"record-{seen[-1]}", seen[-1]), record, "load while another task saves")
+            await asyncio.sleep(0)
+        await writer
+        expect(sorted(seen), seen, "generations, in the order in which they were loaded")
+
+    async def test_lock_excludes_other_tasks(self, make_store: _MakeStore) -> None:
+        """One task at a time has the lock, through one store or several; and all have it in the end."""
+        shared = make_store()
+        await self._save(shared, "first", 1)
+        inside: list[int] = []
+        together: list[int] = []
+
+        async def renew(number: int, store: _Store) -> None:
+            async with store.lock():
+                inside.append(number)
+                record = await store.load()
+                generation = 0 if record is None else record.generation
+                await asyncio.sleep(0)
+                await self._save(store, f"by-{number}", generation + 1)
+                together.append(len(inside))
+                inside.remove(number)
+
+        await asyncio.gather(*(renew(number, shared if number % 2 else make_store()) for number in range(TASKS)))
+        expect([1] * TASKS, together, "tasks that had the lock at once")
+        record = await shared.load()
+        expect(TASKS + 1, None if record is None else record.generation, "generation after the race")
+
+    async def test_nothing_shows_a_secret(self, make_store: _MakeStore) -> None:
+        """No secret is in the repr of the store, or of what it has, or in the text of its errors."""
+        store = make_store(lock_timeout=0)
+        await self._save(store, "hush-hush", 1)
+        await self._save(store, "hush-hush", 2)
+        errors = [await refuses(self._stale, lambda: self._save(store, "hush-hush", 1))]
+        async with store.lock():
+            errors.append(await refuses(StoreLockTimeoutError, lambda: take(store)))
+        shown = [repr(store), str(store), repr(getattr(store, "__dict__", "")), *map(repr, errors), *map(str, errors)]
+        expect([], [text for text in shown if "secret-of-hush-hush" in text], "texts with a secret in them")
 
     async def test_lock_that_is_not_had_in_time_raises(self, make_store: _MakeStore) -> None:
         """Who cannot get the lock in time is told so, and takes nothing from who has it."""
