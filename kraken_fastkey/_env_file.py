@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import secrets
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,19 +14,7 @@ from kraken_fastkey._adapters import following
 from kraken_fastkey._errors import InvalidRequestError, StoreError
 from kraken_fastkey._lease import KeyLease
 from kraken_fastkey._models import FastApiKey
-from kraken_fastkey.stores._disk import (
-    _HAS_OWNERS,
-    MAX_BYTES,
-    OPEN_FLAGS,
-    _Folder,
-    _read_all,
-    _remove_leftovers,
-    _write_all,
-    check_file,
-    make_folder,
-    sync_folder,
-    told,
-)
+from kraken_fastkey.stores._disk import check_owner, make_folder, open_folder, told
 from kraken_fastkey.stores._locks import in_thread
 
 __all__ = ["attach_env_file", "check_place", "check_prefix", "environment_of", "write_env_file", "write_secret_file"]
@@ -97,9 +82,9 @@ def write_secret_file(key: FastApiKey, path: str | os.PathLike[str]) -> None:
     _check_key(key)
     file = _check_path(path)
     make_folder(file.parent)
-    with told(file, "written"), open_folder(file.parent) as folder:
-        _read(folder, file)  # refuses a file that is another user's, or that others can read
-        _replace(folder, file, memoryview(key.secret.get_secret_value().encode()))
+    with told(file, "written"), open_folder(file.parent, _check_folder) as folder:
+        folder.read(file)  # refuses a file that is another user's, or that others can read
+        folder.replace(file, memoryview(key.secret.get_secret_value().encode()))
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -113,8 +98,8 @@ def check_place(path: str | os.PathLike[str]) -> None:
     """
     file = _check_path(path)
     if file.parent.exists():
-        with told(file, "written"), open_folder(file.parent) as folder:
-            _read(folder, file)
+        with told(file, "written"), open_folder(file.parent, _check_folder) as folder:
+            folder.read(file)
 
 
 @asynccontextmanager
@@ -179,8 +164,8 @@ def _write(key: FastApiKey, path: Path, prefix: str) -> None:
     if not all(_PLAIN.fullmatch(value) for value in environment_of(key, prefix).values()):
         raise StoreError(f"{path} cannot be written: the key has a character that not all programs read alike")
     make_folder(path.parent)
-    with told(path, "written"), open_folder(path.parent) as folder:
-        _replace(folder, path, _changed(_read(folder, path), key, prefix))
+    with told(path, "written"), open_folder(path.parent, _check_folder) as folder:
+        folder.replace(path, _changed(folder.read(path) or memoryview(b""), key, prefix))
 
 
 def _changed(content: memoryview, key: FastApiKey, prefix: str) -> memoryview:
@@ -202,57 +187,12 @@ def _changed(content: memoryview, key: FastApiKey, prefix: str) -> memoryview:
     return memoryview(b"".join(lines))  # a view: its repr does not show the content
 
 
-@contextlib.contextmanager
-def open_folder(path: Path) -> Iterator[_Folder]:
-    """Have a folder open, in which nobody else can put another file in the place of ours.
+def _check_folder(found: os.stat_result, path: Path) -> None:
+    """Refuse a folder in which somebody else can put another file in the place of ours.
 
     Others may look into it, unlike a store's: a project's folder is that of its `.env`.
     """
-    if not _HAS_OWNERS:
-        yield _Folder(path, None)
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        found = os.fstat(fd)
-        if found.st_uid != os.geteuid():
-            raise StoreError(f"{path} belongs to another user (id {found.st_uid}): name another place, or chown it")
-        if found.st_mode & _MAY_WRITE:
-            mode = stat.S_IMODE(found.st_mode)
-            raise StoreError(
-                f"others can put files into {path} (mode {mode:03o}): name a folder below it, or chmod 755"
-            )
-        yield _Folder(path, fd)
-    finally:
-        os.close(fd)
-
-
-def _read(folder: _Folder, path: Path) -> memoryview:
-    try:
-        fd = os.open(folder.entry(path.name), os.O_RDONLY | OPEN_FLAGS, dir_fd=folder.fd)
-    except FileNotFoundError:
-        return memoryview(b"")
-    try:
-        check_file(fd, path)
-        return _read_all(fd, path)
-    finally:
-        os.close(fd)
-
-
-def _replace(folder: _Folder, path: Path, content: memoryview) -> None:
-    if len(content) > MAX_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    _remove_leftovers(folder, path.name)
-    temporary = folder.entry(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
-        try:
-            _write_all(fd, content)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temporary, folder.entry(path.name), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=folder.fd)
-        raise
-    sync_folder(folder.fd)
+    check_owner(found, path)
+    if found.st_mode & _MAY_WRITE:
+        mode = stat.S_IMODE(found.st_mode)
+        raise StoreError(f"others can put files into {path} (mode {mode:03o}): name a folder below it, or chmod 755")

@@ -371,8 +371,6 @@ class FileNonceSource:
     def _open(self) -> int:
         make_folder(self._path.parent)
         with open_folder(self._path.parent) as folder:
-            if folder is None:
-                raise FileNotFoundError
             fd = os.open(folder.entry(self._path.name), os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
             try:
                 check_file(fd, self._path)

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +42,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @attrs.frozen
-class _Folder:
+class Folder:
     """A folder that was checked, and is held open, so that nobody can put another in its place."""
 
     path: Path
@@ -51,18 +51,10 @@ class _Folder:
     def entry(self, name: str) -> str:
         return name if self.fd is not None else str(self.path / name)
 
-
-def read_file(path: Path) -> memoryview | None:
-    """Return what a file holds, up to `MAX_BYTES`, or `None` if there is none.
-
-    Raises:
-        StoreError: It cannot be read, is too large or no plain file, or others may read or write it or its folder.
-    """
-    with told(path, "read"), open_folder(path.parent) as folder:
-        if folder is None:
-            return None
+    def read(self, path: Path) -> memoryview | None:
+        """Return what one of its files holds, as `read_file` does."""
         try:
-            fd = os.open(folder.entry(path.name), os.O_RDONLY | OPEN_FLAGS, dir_fd=folder.fd)
+            fd = os.open(self.entry(path.name), os.O_RDONLY | OPEN_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
             return None
         try:
@@ -71,6 +63,40 @@ def read_file(path: Path) -> memoryview | None:
             return _read_all(fd, path)
         finally:
             os.close(fd)
+
+    def replace(self, path: Path, content: memoryview) -> None:
+        """Put a new file in the place of one of its files, as `replace_file` does."""
+        if len(content) > MAX_BYTES:
+            raise StoreError(f"{path} cannot be written: {len(content)} bytes are more than {MAX_BYTES}")
+        _remove_leftovers(self, path.name)
+        temporary = self.entry(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600, dir_fd=self.fd)
+            try:
+                _write_all(fd, content)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(temporary, self.entry(path.name), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=self.fd)
+            raise
+        sync_folder(self.fd)
+
+
+def read_file(path: Path) -> memoryview | None:
+    """Return what a file holds, up to `MAX_BYTES`, or `None` if there is none.
+
+    Raises:
+        StoreError: It cannot be read, is too large or no plain file, or others may read or write it or its folder.
+    """
+    with told(path, "read"):
+        try:
+            with open_folder(path.parent) as folder:
+                return folder.read(path)
+        except FileNotFoundError:
+            return None
 
 
 def replace_file(path: Path, content: memoryview) -> None:
@@ -81,27 +107,9 @@ def replace_file(path: Path, content: memoryview) -> None:
     Raises:
         StoreError: It cannot be written. The old file or the new one is there.
     """
-    if len(content) > MAX_BYTES:
-        raise StoreError(f"{path} cannot be written: {len(content)} bytes are more than {MAX_BYTES}")
     make_folder(path.parent)
     with told(path, "written"), open_folder(path.parent) as folder:
-        if folder is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        _remove_leftovers(folder, path.name)
-        temporary = folder.entry(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
-            try:
-                _write_all(fd, content)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(temporary, folder.entry(path.name), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=folder.fd)
-            raise
-        sync_folder(folder.fd)
+        folder.replace(path, content)
 
 
 def make_folder(path: Path) -> None:
@@ -146,8 +154,6 @@ class FileLock:
         """
         make_folder(self._path.parent)
         with told(self._path, "locked"), open_folder(self._path.parent) as folder:
-            if folder is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             entry = folder.entry(self._path.name)
             fd = os.open(entry, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600, dir_fd=folder.fd)
             got = False
@@ -187,25 +193,28 @@ def told(path: Path, what: str) -> Iterator[None]:
         raise StoreError(f"{path} cannot be {what}: {reason}") from None
 
 
+def _check_folder(found: os.stat_result, path: Path) -> None:
+    # Not chmod alone: it may be a folder that others need, such as /tmp.
+    _check_private(
+        found, path, f"name a folder below it, which is then made, or chmod 700 {path} if nobody else uses it"
+    )
+
+
 @contextlib.contextmanager
-def open_folder(path: Path) -> Iterator[_Folder | None]:
-    """Have a folder open and checked; `None` if there is none."""
+def open_folder(path: Path, check: Callable[[os.stat_result, Path], None] = _check_folder) -> Iterator[Folder]:
+    """Have a folder open and checked.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: The check has failed.
+    """
     if not _HAS_OWNERS:
-        yield _Folder(path, None)
+        yield Folder(path, None)
         return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        # Not chmod alone: it may be a folder that others need, such as /tmp.
-        _check_private(
-            os.fstat(fd),
-            path,
-            f"name a folder below it, which is then made, or chmod 700 {path} if nobody else uses it",
-        )
-        yield _Folder(path, fd)
+        check(os.fstat(fd), path)
+        yield Folder(path, fd)
     finally:
         os.close(fd)
 
@@ -217,19 +226,23 @@ def check_file(fd: int, path: Path) -> None:
     _check_private(found, path, f"chmod 600 {path}")
 
 
-def _check_private(found: os.stat_result, path: Path, advice: str) -> None:
-    if not _HAS_OWNERS:
-        return
+def check_owner(found: os.stat_result, path: Path) -> None:
     if found.st_uid != os.geteuid():
         raise StoreError(
             f"{path} belongs to another user (id {found.st_uid}, this process has {os.geteuid()}): "
             "name another place, or chown it"
         )
+
+
+def _check_private(found: os.stat_result, path: Path, advice: str) -> None:
+    if not _HAS_OWNERS:
+        return
+    check_owner(found, path)
     if found.st_mode & _OTHERS:
         raise StoreError(f"{path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):03o}): {advice}")
 
 
-def _is_there(fd: int, entry: str, folder: _Folder) -> bool:
+def _is_there(fd: int, entry: str, folder: Folder) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), os.stat(entry, dir_fd=folder.fd))
     except FileNotFoundError:
@@ -250,7 +263,7 @@ def _write_all(fd: int, content: memoryview) -> None:
         content = content[os.write(fd, content) :]
 
 
-def _remove_leftovers(folder: _Folder, name: str) -> None:
+def _remove_leftovers(folder: Folder, name: str) -> None:
     """Remove what writers that were killed have left: only one writes at a time."""
     for entry in os.listdir(folder.path if folder.fd is None else folder.fd):  # noqa: PTH208  # a descriptor
         if entry.startswith(f".{name}.") and entry.endswith(".tmp"):
