@@ -124,19 +124,18 @@ class Change:
             if may_repeat and await self._may_repeat(failure):
                 return False
             may_repeat = False
-        return self._conclude(failure, state, self._engine.runtime.monotonic() - began)
+        return self._conclude(failure, state if self._janitor.is_settled(began) else None)
 
-    def _conclude(self, failure: FastKeyError, state: UpdateVerdict | None, seconds: float) -> bool:
-        """Return that the change has been made, or raise what the last look, after so many seconds, leaves."""
-        # By now the list shows all that was before; unless the client closes, so that a pause was cut short.
-        if state == "unclear" and seconds >= sum(SETTLING):
-            return True
+    def _conclude(self, failure: FastKeyError, state: UpdateVerdict | None) -> bool:
+        """Return that the change has been made, or raise what the last look leaves, if there was one late enough."""
+        if state == "unclear":
+            return True  # as wanted by now, whenever it was made so
         is_gone = isinstance(failure, KeyNotFoundError) and state == "gone"
         is_taken = isinstance(failure, DuplicateKeyNameError) and state == "not_done"
         if is_gone or is_taken:
             failure.outcome = "refused"
             raise failure
-        if state in {None, "unclear"} or self.progress.outcome == "refused":
+        if state is None or self.progress.outcome == "refused":
             raise unknown(self._call, failure, _LOOK) from failure
         raise undone(self._call, failure)
 

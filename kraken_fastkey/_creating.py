@@ -181,6 +181,7 @@ class Creation:
         """Look at the keys until it is clear that this call has left none under its name, deleting what it left."""
         seen_absent = False
         verdict: CreateVerdict | None = None
+        began = self._engine.runtime.monotonic()
         for seconds in (0.0,) if self._cut_off else SETTLING:
             if not self.progress.abandoned and not self._engine.has_time_for(seconds, self.progress):
                 self._stop(failure, _DELETE_IT)
@@ -199,7 +200,7 @@ class Creation:
                 verdict = None  # listed, and not to be found: the list is not up to date
         # A name that is taken by a key which the list does not show is no proof of anything.
         taken = isinstance(failure, DuplicateKeyNameError)
-        if verdict is None or (verdict == "absent" and (taken or self._cut_off)):
+        if verdict is None or (verdict == "absent" and (taken or not self._janitor.is_settled(began))):
             self._stop(failure, _DELETE_IT)
         if self.progress.abandoned:
             return

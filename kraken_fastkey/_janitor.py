@@ -61,6 +61,14 @@ class Janitor:
         self._background = background
         self._lookout = Lookout(engine, lister, account, background)
 
+    def is_settled(self, since: float) -> bool:
+        """Whether a list of now shows all that was done before a moment; not where closing cut the pauses short.
+
+        Args:
+            since: The moment, in seconds of the monotonic clock.
+        """
+        return self.engine.runtime.monotonic() - since >= sum(SETTLING) - _ROUNDING
+
     def suspect(self, name: str) -> None:
         """Note that a key of this name may exist though nobody holds it."""
         self.account.unsettled[name] = None

@@ -18,6 +18,7 @@ from kraken_fastkey import (
     AccessToken,
     ApiError,
     CallbackTokenProvider,
+    ClientClosedError,
     CreateKeyRequest,
     DuplicateKeyNameError,
     FastApiKey,
@@ -532,6 +533,60 @@ def test_name_that_was_never_another_s_is_known_at_once() -> None:
         assert world.loop.time() - began < 3
 
     in_world(scene)
+
+
+async def _close_after(seconds: float, client: FastKeyClient) -> None:
+    await asyncio.sleep(seconds)
+    await client.aclose()
+
+
+@pytest.mark.parametrize("seconds", [3, 40, 58], ids=str)
+def test_create_whose_client_is_closed_before_the_list_has_caught_up(seconds: float) -> None:
+    """A look that came early proves nothing: the key may be there, and the caller is told so."""
+
+    async def scene(world: World) -> None:
+        world.sandbox.faults.add(Disconnect(commit=True), operation="create_key")
+        closing = asyncio.ensure_future(_close_after(seconds, world.client))
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await world.client.create_key(CreateKeyRequest("grid-bot"))
+        await closing
+        assert ["grid-bot"] == world.names
+        assert "grid-bot" == caught.value.api_key_name
+
+    in_world(scene, list_lag=70)
+
+
+@pytest.mark.parametrize("seconds", [3, 40, 58], ids=str)
+def test_abandoned_create_whose_client_is_closed_before_the_list_has_caught_up(seconds: float) -> None:
+    """Nobody waits for it any more, so that it is among the keys that are not settled."""
+
+    async def scene(world: World) -> None:
+        world.sandbox.faults.add(Hang(commit=True), operation="create_key")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(world.client.create_key(CreateKeyRequest("grid-bot")), 1)
+        await _close_after(29 + seconds, world.client)  # it takes 30 s until there is no answer
+        assert ["grid-bot"] == world.names
+        assert ("grid-bot",) == world.client.unsettled_keys
+
+    in_world(scene, list_lag=100)
+
+
+@pytest.mark.parametrize("seconds", [3, 40, 58], ids=str)
+def test_update_whose_client_is_closed_before_the_list_has_caught_up(seconds: float) -> None:
+    """So it is with an update."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("grid-bot", nonce_window=1))
+        await asyncio.sleep(100)
+        world.sandbox.faults.add(Disconnect(commit=True), operation="update_key")
+        closing = asyncio.ensure_future(_close_after(seconds, world.client))
+        with pytest.raises((UnknownOutcomeError, ClientClosedError)) as caught:
+            await world.client.update_key(UpdateKeyRequest("grid-bot", nonce_window=2))
+        await closing
+        assert "unknown" == caught.value.outcome
+        assert [2] == [key.nonce_window for key in world.sandbox.keys()]
+
+    in_world(scene, list_lag=70, retry=RetryPolicy(max_attempts=1))
 
 
 def test_an_update_that_cannot_be_looked_at() -> None:
