@@ -89,7 +89,6 @@ class LeaseBook:
     has_made: bool = False
 
     def now(self) -> datetime:
-        """Return the present."""
         return datetime.fromtimestamp(self.runtime.time(), UTC)
 
     def age_of(self, key: FastApiKey) -> float:

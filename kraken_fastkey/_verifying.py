@@ -256,7 +256,6 @@ def _lockout_of(place: tuple[str, str], now: float) -> TemporaryLockoutError | N
 
 
 def _lock_out(place: tuple[str, str], now: float) -> None:
-    """Note that Kraken has locked a key out."""
     for other in [other for other, until in _locked_until.items() if until <= now]:
         del _locked_until[other]
     _locked_until[place] = now + _LOCKOUT_SECONDS
@@ -321,7 +320,6 @@ def _of_key(key: FastApiKey) -> dict[str, Any]:
 
 
 def _of_request(expected: CreateKeyRequest | None, key: FastApiKey, info: KeyInfo, now: float) -> dict[str, Any]:
-    """Return what was asked for."""
     if expected is None:
         return {}
     wish: dict[str, Any] = {

@@ -89,7 +89,6 @@ class DataCommand(Command):
     """A command that prints data, as JSON if asked to."""
 
     def common(self) -> list[click.Parameter]:
-        """Return the options that all commands of this kind have."""
         return [_json(), *super().common()]
 
 
@@ -97,5 +96,4 @@ class ProfileCommand(DataCommand):
     """A command that needs a profile, and prints data."""
 
     def common(self) -> list[click.Parameter]:
-        """Return the options that all commands of this kind have."""
         return [*_profile(before=False), *super().common()]

@@ -27,7 +27,6 @@ _READ_ONLY: Final = Permissions.read_only().granted
 
 
 def is_expired(key: KeyInfo, now: float) -> bool:
-    """Whether a key has expired."""
     return key.valid_until is not None and key.valid_until.timestamp() <= now
 
 
@@ -90,7 +89,6 @@ class _Keys:
 
 
 def render_keys(keys: Sequence[KeyInfo], now: float) -> RenderableType:
-    """Return a table of keys."""
     return _Keys(
         [
             (

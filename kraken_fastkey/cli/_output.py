@@ -101,7 +101,6 @@ class Output:
         self._tell("message", text, text, "", whole=whole)
 
     def warn(self, text: str) -> None:
-        """Print a warning."""
         self._tell("warning", text, f"warning: {text}", "yellow")
 
     def log(self, text: str) -> None:
@@ -231,11 +230,9 @@ class _Measured(io.StringIO):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute
-        """The stream's encoding."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Say whether a person may watch."""
         return self._stream is not None and self._stream.isatty()
 
 

@@ -37,12 +37,10 @@ _MAX_SECRET: Final = 64 * 1024
 
 
 def base_url_of(profile: Profile) -> str:
-    """Return the API's address."""
     return profile.base_url or kraken_fastkey.DEFAULT_BASE_URL
 
 
 def api_url_of(profile: Profile) -> str:
-    """Return the trading API's address."""
     return profile.api_url or kraken_fastkey.DEFAULT_API_URL
 
 

@@ -16,7 +16,6 @@ OAUTH_CLIENT: Final = "kraken-sandbox-client"
 
 
 def _frozen(flags: Mapping[str, bool]) -> Mapping[str, bool]:
-    """Return a copy that nobody can change."""
     return MappingProxyType(dict(flags))
 
 
@@ -163,7 +162,6 @@ class Account:
         return used
 
     def _find(self, name: str) -> SandboxKey:
-        """Return the key of this name, or refuse the call."""
         try:
             return self._keys[name]
         except KeyError:
@@ -179,6 +177,5 @@ _CHANGEABLE = ("ip_allowlist", "nonce_window", "permissions", "query_from", "que
 
 
 def _sent(fields: KeyFields) -> dict[str, Any]:
-    """Return the changeable fields that were sent."""
     sent = ((name, getattr(fields, name)) for name in _CHANGEABLE)
     return {name: value for name, value in sent if value is not None}

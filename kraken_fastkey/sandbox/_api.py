@@ -106,7 +106,6 @@ class KrakenApi:
         return result
 
     def _create(self, body: Mapping[str, object], token: Issued) -> object:
-        """Create a key, and return all of it."""
         now = self._clock()
         fields = check_create(body, now)
         _check_permissions(fields, token.scopes)
@@ -114,7 +113,6 @@ class KrakenApi:
         return {"secret": key.secret, "api_key": key.api_key, **_describe(key)}
 
     def _update(self, body: Mapping[str, object], token: Issued) -> object:
-        """Change a key."""
         now = self._clock()
         fields = check_update(body, now)
         _check_permissions(fields, token.scopes)
@@ -122,7 +120,6 @@ class KrakenApi:
         return True
 
     def _delete(self, body: Mapping[str, object], _token: Issued) -> object:
-        """Delete a key."""
         self._account.delete(check_delete(body, self._clock()))
         return True
 

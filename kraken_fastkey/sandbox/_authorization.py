@@ -107,7 +107,6 @@ def read_question(query: str, clients: ClientBook) -> Question:
 
 
 def _client(form: Form, clients: ClientBook) -> Client:
-    """Return the app that asks."""
     client = clients.find(_single(form, "client_id"))
     if client is None:
         raise PageError("No app is registered with this client_id.")
@@ -115,7 +114,6 @@ def _client(form: Form, clients: ClientBook) -> Client:
 
 
 def _redirect_uri(form: Form, client: Client) -> str:
-    """Return where the app awaits the user."""
     uri = _single(form, "redirect_uri")
     if not client.may_redirect_to(uri):
         raise PageError("This redirect_uri is not registered for the app.")
@@ -123,7 +121,6 @@ def _redirect_uri(form: Form, client: Client) -> str:
 
 
 def _single(form: Form, name: str) -> str:
-    """Return a value that must be there once."""
     if name in form.repeated:
         raise PageError(f"{name} is there more than once.")
     if name not in form.values:
@@ -152,7 +149,6 @@ def _code_challenge(values: Mapping[str, str], callback: Callback) -> str | None
 
 
 def _theme(values: Mapping[str, str], callback: Callback) -> Theme | None:
-    """Return how the page shall look."""
     theme = values.get("preferTheme")
     if theme is not None and theme not in _THEMES:
         raise RedirectError(callback, "invalid_request", "preferTheme must be dark or light")

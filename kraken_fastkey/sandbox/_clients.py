@@ -93,7 +93,6 @@ class ClientBook:
         self._clients[client.client_id] = client
 
     def find(self, client_id: str) -> Client | None:
-        """Return the app of this identifier, if there is one."""
         return self._clients.get(client_id)
 
     def authenticate(self, authorization: Sequence[str]) -> Client:

@@ -22,12 +22,10 @@ class SandboxClock:
         self.skew = skew
 
     def __call__(self) -> float:
-        """Return the time in Unix seconds."""
         return self._source() + self._skew if self._held is None else self._held
 
     @property
     def skew(self) -> float:
-        """By how many seconds this clock is ahead."""
         return self._skew
 
     @skew.setter

@@ -78,7 +78,6 @@ class Consent:
             return self._tell_of(error)
 
     def _ask(self, call: Call, words: Words) -> Reply:
-        """Return the page that asks."""
         question = read_question(call.query, self._clients)
         csrf_token = base64.urlsafe_b64encode(self._rng.randbytes(33)).decode()
         self._asked[csrf_token] = _Asked(question, self._clock() + PAGE_LIFE)
@@ -110,11 +109,9 @@ class Consent:
 
 
 def _page(status: int, page: str, policy: str) -> Reply:
-    """Return the answer that shows a page."""
     headers = {**PAGE_HEADERS, "Content-Security-Policy": policy}
     return Reply(status, page.encode(), "text/html; charset=utf-8", headers)
 
 
 def _redirect(url: str) -> Reply:
-    """Return the answer that sends the user on."""
     return Reply(302, b"", None, {"Location": url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})

@@ -139,7 +139,6 @@ def error_page(words: Words, reason: str) -> str:
 
 
 def _document(words: Words, theme: Theme | None, title: str, *content: Html | None) -> str:
-    """Return a whole page."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -164,7 +163,6 @@ def _in_order(words: Words, scopes: frozenset[str]) -> list[str]:
 
 
 def _scope(words: Words, scope: str) -> Html:
-    """Return what the page says of one scope."""
     sentence = words.scopes.get(scope) or words.other_scope.format(scope)
     if scope in SENSITIVE_SCOPES:
         return element("li", element("span", text(sentence)), element("strong", text(words.sensitive)), class_="alarm")

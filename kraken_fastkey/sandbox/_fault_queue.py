@@ -126,11 +126,9 @@ class Faults:
         return None
 
     def _happens(self, pending: PendingFault) -> bool:
-        """Throw the die, where there is one to throw."""
         return pending.probability == 1 or self._rng.random() < pending.probability
 
     def _count(self, index: int, pending: PendingFault) -> None:
-        """Take note that a pending fault has happened once more."""
         if pending.times == 1:
             del self._pending[index]
         elif pending.times is not None:
@@ -138,6 +136,5 @@ class Faults:
 
 
 def _check_operation(operation: str | None) -> None:
-    """Refuse an operation that there is not."""
     if operation is not None and operation not in OPERATIONS:
         raise ValueError(f"no operation {operation!r}; there are {', '.join(sorted(OPERATIONS))}")

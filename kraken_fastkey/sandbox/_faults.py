@@ -15,13 +15,11 @@ _FINAL_STATUSES: Final = range(200, 600)
 
 
 def _check_header(text: str) -> None:
-    """Refuse what would end a header."""
     if not {"\r", "\n", "\0"}.isdisjoint(text):
         raise ValueError("a header holds a line break or a null character")
 
 
 def _check_seconds(name: str, value: float) -> None:
-    """Refuse what is no length of time."""
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be 0 seconds or more")
 
@@ -204,12 +202,10 @@ PlainFault: TypeAlias = Answer | Disconnect | Reset | Truncate | Drip | MediaTyp
 
 
 def _as_tuple(values: "Iterable[Fault | None]") -> "tuple[Fault | None, ...]":
-    """Return what an iterable gives."""
     return tuple(values)
 
 
 def _as_weights(values: Iterable[float] | None) -> tuple[float, ...] | None:
-    """Return what an iterable gives, if there is one."""
     return None if values is None else tuple(values)
 
 

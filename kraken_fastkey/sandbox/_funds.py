@@ -31,7 +31,6 @@ class Funds:
 
     @property
     def balances(self) -> Mapping[str, str]:
-        """The balances by asset."""
         return self._balances
 
     @balances.setter
@@ -93,7 +92,6 @@ class Funds:
 
 
 def _decimals(amount: str) -> int:
-    """Return how many decimals an amount has."""
     return len(amount.partition(".")[2])
 
 
@@ -103,12 +101,10 @@ def _short(asset: str) -> str:
 
 
 def _is_currency(asset: str) -> bool:
-    """Tell whether an asset is a state's money."""
     return asset.startswith("Z") and _OLD_NAME.fullmatch(asset) is not None
 
 
 def _pair(base: str, quote: str) -> dict[str, object]:
-    """Describe a market."""
     return {
         "altname": _short(base) + _short(quote),
         "wsname": f"{_short(base)}/{_short(quote)}",

@@ -202,7 +202,6 @@ class GrantBook:
         self._end(self._families[number - 1], "user")
 
     def _begin(self, client: Client, scopes: frozenset[str]) -> _Family:
-        """Return a new grant with its first pair."""
         now = self._clock()
         snapshot = SandboxGrant(
             number=len(self._families) + 1,
@@ -221,7 +220,6 @@ class GrantBook:
         return family
 
     def _rotate(self, family: _Family, client: Client) -> None:
-        """Give a grant a new pair in place of its old one."""
         old = family.snapshot
         self._tokens.revoke(old.access_token)
         family.snapshot = attrs.evolve(
@@ -235,7 +233,6 @@ class GrantBook:
         self._by_refresh_token[family.snapshot.refresh_token] = family
 
     def _end(self, family: _Family, reason: RevocationReason) -> None:
-        """Revoke a grant, unless it is revoked already."""
         if not family.snapshot.revoked:
             self._tokens.revoke(family.snapshot.access_token)
             family.snapshot = attrs.evolve(family.snapshot, revoked=True, reason=reason)
@@ -248,7 +245,6 @@ def _pair(family: _Family, client: Client, age: float) -> TokenPair:
 
 
 def _access_token_life(client: Client) -> int:
-    """Return how long an access token lives, in seconds."""
     return PUBLIC_ACCESS_TOKEN_LIFE if client.client_secret is None else CONFIDENTIAL_ACCESS_TOKEN_LIFE
 
 
@@ -270,5 +266,4 @@ def challenge_of(verifier: str) -> str:
 
 
 def _invalid_grant(description: str) -> TokenRefusalError:
-    """Return the refusal of a code or a refresh token."""
     return TokenRefusalError("invalid_grant", description)

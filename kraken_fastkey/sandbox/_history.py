@@ -23,7 +23,6 @@ class ListHistory:
 
     @property
     def lag(self) -> float:
-        """How many seconds the list is behind."""
         return self._lag
 
     @lag.setter

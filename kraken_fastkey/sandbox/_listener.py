@@ -45,7 +45,6 @@ class Listener:
 
     @property
     def is_open(self) -> bool:
-        """Whether it listens."""
         return self._listening is not None
 
     @property
@@ -112,7 +111,6 @@ class _Tally:
         self.peak = 0
 
     def add(self, transport: asyncio.Transport) -> None:
-        """Count a connection that has been accepted."""
         self.open.add(transport)
         self.total += 1
         self.peak = max(self.peak, len(self.open))
@@ -134,14 +132,12 @@ class _Connections(web.Server):
         self._empty.set()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Count a connection."""
         super().connection_made(handler, transport)
         self._transports[handler] = transport
         self._tally.add(transport)
         self._empty.clear()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Forget a connection, and say so if it was the last one."""
         super().connection_lost(handler, exc)
         self._tally.open.discard(self._transports.pop(handler))
         if not self._transports:

@@ -49,7 +49,6 @@ class Lockout:
             raise RefusalError(TEMPORARY_LOCKOUT)
 
     def note_failure(self, now: float) -> None:
-        """Count a failure."""
         if self._after is None:
             return
         while self._failures and self._failures[0] <= now - _MEMORY_SECONDS:
@@ -60,5 +59,4 @@ class Lockout:
             self._until = now + LOCKOUT_SECONDS
 
     def note_success(self) -> None:
-        """Forget the failures."""
         self._failures.clear()

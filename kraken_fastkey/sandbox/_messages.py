@@ -57,5 +57,4 @@ class Reply:
 
 
 def json_reply(status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Reply:
-    """Return an answer whose body is JSON."""
     return Reply(status, json.dumps(content).encode(), "application/json", headers or {})

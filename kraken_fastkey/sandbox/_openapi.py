@@ -43,7 +43,6 @@ def describe_api() -> Schema:
 
 
 def _call(operation: str, scope: str, summary: str, answer: str, body: str | None = None) -> Schema:
-    """Describe an operation."""
     found: Schema = {
         "operationId": operation,
         "summary": summary,
@@ -63,7 +62,6 @@ def _call(operation: str, scope: str, summary: str, answer: str, body: str | Non
 
 
 def _nullable(schema: Schema) -> Schema:
-    """Return a schema that takes null too."""
     return {**schema, "type": [schema["type"], "null"]}
 
 

@@ -22,7 +22,6 @@ def _form(properties: Schema, *required: str) -> Schema:
 
 
 def _parameter(name: str, description: str, schema: Schema, **further: bool) -> Schema:
-    """Describe a parameter of the query."""
     return {"in": "query", "name": name, "description": description, "schema": schema, **further}
 
 

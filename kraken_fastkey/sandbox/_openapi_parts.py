@@ -7,12 +7,10 @@ Schema: TypeAlias = dict[str, Any]
 
 
 def ref(name: str, section: str = "schemas") -> Schema:
-    """Return a reference to a component."""
     return {"$ref": f"#/components/{section}/{name}"}
 
 
 def json_content(schema: Schema) -> Schema:
-    """Return the content of a JSON body."""
     return {"application/json": {"schema": schema}}
 
 

@@ -403,7 +403,6 @@ class KrakenSandbox:
         return self._decide(url, allow=False)
 
     def _decide(self, url: str, *, allow: bool) -> str:
-        """Decide in a user's place."""
         self._late.catch_up()
         address, _, query = url.partition("?")
         origin, path = self._listener.origin, address.removeprefix(self._listener.origin)

@@ -47,7 +47,6 @@ def nonce_of(call: Call) -> str | None:
 
 
 def _in_json(call: Call) -> str | None:
-    """Return the nonce that a JSON object holds."""
     try:
         nonce = read_object(call.media_type, call.body).get("nonce")
     except RefusalError:
@@ -58,6 +57,5 @@ def _in_json(call: Call) -> str | None:
 
 
 def _in_form(call: Call) -> str | None:
-    """Return the nonce that a form holds once."""
     form = read_form(call.body)
     return None if "nonce" in form.repeated else form.values.get("nonce")

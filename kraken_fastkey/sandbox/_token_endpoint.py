@@ -44,7 +44,6 @@ class TokenEndpoint:
             return _refused(refusal)
 
     def _pair(self, client: Client, values: Mapping[str, str]) -> TokenPair:
-        """Return the tokens that a form asks for."""
         if values.get("client_id", client.client_id) != client.client_id:
             raise _invalid_request("client_id is not the one in the Authorization header")
         match _required(values, "grant_type"):
@@ -59,7 +58,6 @@ class TokenEndpoint:
                 )
 
     def _tell(self, pair: TokenPair) -> Reply:
-        """Return the answer that hands over a pair of tokens."""
         content = {
             "access_token": pair.access_token,
             "token_type": "bearer",
@@ -88,7 +86,6 @@ def _read(call: Call) -> Mapping[str, str]:
 
 
 def _required(values: Mapping[str, str], name: str) -> str:
-    """Return a value that must be there."""
     try:
         return values[name]
     except KeyError:
@@ -96,7 +93,6 @@ def _required(values: Mapping[str, str], name: str) -> str:
 
 
 def _invalid_request(description: str) -> TokenRefusalError:
-    """Return the refusal of a request that is malformed."""
     return TokenRefusalError("invalid_request", description)
 
 

@@ -53,7 +53,6 @@ class TokenBook:
         self._issued.pop(token, None)
 
     def revoke_all(self) -> None:
-        """Refuse every token that has been issued so far."""
         self._issued.clear()
 
     def find(self, token: str) -> Issued | None:

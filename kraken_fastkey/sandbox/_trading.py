@@ -93,7 +93,6 @@ class TradingApi:
 
     @property
     def propagation_delay(self) -> float:
-        """For how many seconds a new key is not known yet."""
         return self._propagation_delay
 
     @propagation_delay.setter
@@ -103,14 +102,12 @@ class TradingApi:
         self._propagation_delay = seconds
 
     def answer(self, call: Call) -> Reply:
-        """Carry out a call, and return its answer."""
         try:
             return json_reply(200, {"error": [], "result": self._result(call)})
         except RefusalError as refusal:
             return refused(*refusal.codes)
 
     def _result(self, call: Call) -> dict[str, object]:
-        """Carry out a call, and return its answer's ``result``."""
         if call.operation in self._public:
             return self._public[call.operation]()
         key = self._let_in(call)
@@ -154,7 +151,6 @@ class TradingApi:
         return now - usage.born >= self._propagation_delay and not 0 < key.valid_until <= now
 
     def _time(self) -> dict[str, object]:
-        """Tell the time."""
         now = self._clock()
         # Not strftime(), whose names depend on the user's language.
         weekday, day, month, year, time_of_day, _ = formatdate(now).split()
@@ -184,7 +180,6 @@ class TradingApi:
 
 
 def _may_come_from(remote: str | None, allowlist: tuple[str, ...]) -> bool:
-    """Tell whether a key with this allowlist may be used from an address."""
     if not allowlist:
         return True
     return remote is not None and any(

@@ -133,7 +133,6 @@ class _FieldError(ValueError):
 
 
 def _name(value: object) -> str:
-    """Return a name."""
     if not isinstance(value, str) or not 1 <= len(value) <= NAME_LENGTH:
         raise _FieldError("not a name")
     value.encode()  # half a surrogate pair is no text, and has no id; the error is a ValueError
@@ -148,7 +147,6 @@ def _number(value: object, maximum: int) -> Number:
 
 
 def _nonce_window(value: object) -> Number:
-    """Return an amount of nonces."""
     return _number(value, LARGEST_NONCE)
 
 
@@ -175,7 +173,6 @@ def _ip_allowlist(value: object) -> tuple[str, ...]:
 
 
 def _permissions(value: object) -> Mapping[str, bool]:
-    """Return the flags that are set."""
     if not isinstance(value, dict):
         raise _FieldError("not an object")
     found: dict[str, bool] = {}

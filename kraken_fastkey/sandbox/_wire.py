@@ -34,7 +34,6 @@ class Wire:
         self._clock = clock
 
     def send(self, reply: Reply) -> web.Response:
-        """Send an answer."""
         self._record.status = reply.status
         return web.Response(status=reply.status, body=reply.body, headers=self._headers(reply))
 
@@ -58,12 +57,10 @@ class Wire:
         await self.hang()
 
     async def drop(self) -> NoReturn:
-        """Drop the connection."""
         (await self._connection()).abort()
         await self.hang()
 
     async def reset(self) -> NoReturn:
-        """Reset the connection."""
         connection = await self._connection()
         connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
         await self.drop()
