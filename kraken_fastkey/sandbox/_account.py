@@ -101,8 +101,8 @@ class Account:
             api_key_name=fields.api_key_name,
             api_key=self._mint.public_text(42),
             secret=self._mint.secret(64),
-            created_time=_digits(now),
-            modified_time=_digits(now),
+            created_time=digits(now),
+            modified_time=digits(now),
             oauth_client=oauth_client,
             **_sent(fields),
         )
@@ -124,7 +124,7 @@ class Account:
         changes = _sent(fields)
         if fields.permissions is not None:
             changes["permissions"] = {**old.permissions, **fields.permissions}
-        new = attrs.evolve(old, api_key_name=name, modified_time=_digits(now), **changes)
+        new = attrs.evolve(old, api_key_name=name, modified_time=digits(now), **changes)
         if span_is_empty(new.query_from, new.query_to):
             raise RefusalError(invalid("query_from"))
         # Rebuilt, so that a renamed key keeps its place.
@@ -168,9 +168,9 @@ class Account:
             raise RefusalError(invalid("api_key_name not found")) from None
 
 
-def _digits(now: float) -> str:
+def digits(seconds: float) -> str:
     """Return a time as Kraken's answers write it."""
-    return str(int(now))
+    return str(int(seconds))
 
 
 _CHANGEABLE = ("ip_allowlist", "nonce_window", "permissions", "query_from", "query_to", "valid_until")

@@ -22,6 +22,9 @@ class Listener:
         handle: Answers a request. It is cancelled when its client goes, or the listener closes.
         host: The IP address to listen on.
         port: The TCP port; 0: any free one, which is then kept.
+
+    Attributes:
+        tally: Its connections.
     """
 
     def __init__(self, handle: Handle, host: str, port: int) -> None:
@@ -30,7 +33,7 @@ class Listener:
         self._port = port
         self._listening: asyncio.Server | None = None
         self._connections: _Connections | None = None
-        self._tally = _Tally()
+        self.tally = Tally()
 
     @property
     def origin(self) -> str:
@@ -47,21 +50,6 @@ class Listener:
     def is_open(self) -> bool:
         return self._listening is not None
 
-    @property
-    def total_connections(self) -> int:
-        """How many connections have been accepted so far."""
-        return self._tally.total
-
-    @property
-    def open_connections(self) -> int:
-        """How many connections are open now."""
-        return len(self._tally.open)
-
-    @property
-    def peak_connections(self) -> int:
-        """How many connections have been open at once, at most."""
-        return self._tally.peak
-
     async def start(self) -> None:
         """Listen.
 
@@ -71,7 +59,7 @@ class Listener:
         """
         if self._listening is not None:
             raise RuntimeError("the sandbox has been started already")
-        connections = _Connections(self._handle, self._tally)
+        connections = _Connections(self._handle, self.tally)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(connections, self._host, self._port, backlog=_BACKLOG)
         self._connections = connections
@@ -102,8 +90,14 @@ async def _settle(listening: asyncio.Server) -> None:
         await asyncio.sleep(0)
 
 
-class _Tally:
-    """The connections of a listener, over all its lives."""
+class Tally:
+    """The connections of a listener, over all its lives.
+
+    Attributes:
+        open: Those that are open now.
+        total: How many have been accepted so far.
+        peak: How many have been open at once, at most.
+    """
 
     def __init__(self) -> None:
         self.open: set[asyncio.Transport] = set()
@@ -124,7 +118,7 @@ _SILENT.disabled = True
 class _Connections(web.Server):
     """aiohttp's low-level server, which counts its connections and knows when the last one has gone."""
 
-    def __init__(self, handle: Handle, tally: _Tally) -> None:
+    def __init__(self, handle: Handle, tally: Tally) -> None:
         super().__init__(handle, handler_cancellation=True, access_log=None, auto_decompress=False, logger=_SILENT)
         self._tally = tally
         self._transports: dict[RequestHandler, asyncio.Transport] = {}

@@ -9,7 +9,6 @@ import attrs
 from kraken_fastkey.sandbox._faults import (
     GATEWAY_TIMEOUT,
     Answer,
-    Body,
     Disconnect,
     Drip,
     Fault,
@@ -100,21 +99,16 @@ _FAILURES: Final[Mapping[str, Answer]] = {
 }
 
 
-def _error(codes: object, **fields: object) -> Body:
-    """Return the body of an error in Kraken's own shape."""
-    return {"error": codes, **fields}
-
-
 def _answers() -> Iterator[tuple[str, Answer]]:
     """Make the answers that say that the work was not done."""
-    limit = _error(["EAPI:Rate limit exceeded"])
+    limit = {"error": ["EAPI:Rate limit exceeded"]}
     yield "429", Answer(429, limit)
     for name, value in _RETRY_AFTER.items():
         yield f"429_{name}", Answer(429, limit, headers={"Retry-After": value})
     yield "429_html", Answer(429, _page("429 Too Many Requests"), headers={**_CLOUDFLARE, "Retry-After": "7"})
     yield "403_cloudflare", Answer(403, _page("Attention Required! | Cloudflare"), headers=_CLOUDFLARE)
     for name, codes in _KRAKEN_REFUSALS.items():
-        yield f"error_{name}", Answer(200, _error(codes))
+        yield f"error_{name}", Answer(200, {"error": codes})
     for status in (301, 302, 303, 307, 308):
         yield f"redirect_{status}", Answer(status, headers={"Location": _ELSEWHERE})
 
@@ -123,9 +117,9 @@ def _ambiguous_answers() -> Iterator[tuple[str, Answer]]:
     """Make the answers after which the work may have been done, or not."""
     yield from _FAILURES.items()
     for name, codes in _KRAKEN_FAILURES.items():
-        yield f"error_{name}", Answer(200, _error(codes))
-    yield "error_empty_list", Answer(200, _error([]))
-    yield "error_and_result", Answer(200, _error(["EGeneral:Internal error"], result=True))
+        yield f"error_{name}", Answer(200, {"error": codes})
+    yield "error_empty_list", Answer(200, {"error": []})
+    yield "error_and_result", Answer(200, {"error": ["EGeneral:Internal error"], "result": True})
     yield from _UNREADABLE.items()
 
 

@@ -313,17 +313,17 @@ class KrakenSandbox:
     @property
     def total_connections(self) -> int:
         """How many TCP connections have been accepted so far."""
-        return self._listener.total_connections
+        return self._listener.tally.total
 
     @property
     def open_connections(self) -> int:
         """How many TCP connections are open now."""
-        return self._listener.open_connections
+        return len(self._listener.tally.open)
 
     @property
     def peak_connections(self) -> int:
         """How many TCP connections have been open at once, at most."""
-        return self._listener.peak_connections
+        return self._listener.tally.peak
 
     def issue_token(self, *, scopes: Iterable[str] | None = None, expires_in: float = 14400) -> str:
         """Return a new access token of `client_id` for the account. Tokens issued before stay as they are.

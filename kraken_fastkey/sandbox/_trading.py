@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Final
 
-from kraken_fastkey.sandbox._account import Account, SandboxKey
+from kraken_fastkey.sandbox._account import Account, SandboxKey, digits
 from kraken_fastkey.sandbox._funds import Funds
 from kraken_fastkey.sandbox._history import ListHistory
 from kraken_fastkey.sandbox._lockout import Lockout
@@ -23,7 +23,6 @@ from kraken_fastkey.sandbox._refusal import (
 from kraken_fastkey.sandbox._scopes import PERMISSIONS, spelt_by_key_info
 from kraken_fastkey.sandbox._signing import is_signed, nonce_of
 from kraken_fastkey.sandbox._usage import Usage
-from kraken_fastkey.sandbox._validation import Number
 
 # Kraken wants "WebSocket interface - On" for GetWebSocketsToken, which no Fast API key can be given: none is needed.
 _REQUIRED: Final[Mapping[str, str]] = {
@@ -165,13 +164,13 @@ class TradingApi:
             "nonceWindow": key.nonce_window,
             "permissions": [spelt_by_key_info(name) for name in PERMISSIONS if key.permissions.get(name)],
             "iban": self._iban,
-            "validUntil": _digits(key.valid_until),
-            "queryFrom": _digits(key.query_from),
-            "queryTo": _digits(key.query_to),
+            "validUntil": digits(key.valid_until),
+            "queryFrom": digits(key.query_from),
+            "queryTo": digits(key.query_to),
             "createdTime": key.created_time,
             "modifiedTime": key.modified_time,
             "ipAllowlist": list(key.ip_allowlist),
-            "lastUsed": _digits(key.last_used),
+            "lastUsed": digits(key.last_used),
         }
 
     def _new_token(self, _key: SandboxKey) -> dict[str, object]:
@@ -185,8 +184,3 @@ def _may_come_from(remote: str | None, allowlist: tuple[str, ...]) -> bool:
     return remote is not None and any(
         ipaddress.ip_address(remote) in ipaddress.ip_network(entry) for entry in allowlist
     )
-
-
-def _digits(seconds: Number) -> str:
-    """Return a time as the answer writes it."""
-    return str(int(seconds))
