@@ -28,7 +28,7 @@ from kraken_fastkey.stores._locks import (
     check_store_arguments,
     in_thread,
 )
-from kraken_fastkey.stores._records import Record, RecordConflictError, RecordStore
+from kraken_fastkey.stores._records import Record, RecordStore, check_successor
 
 __all__ = ["FileGrantStore", "FileKeyStore", "FileRecords", "file_lock"]
 
@@ -78,9 +78,7 @@ class FileRecords:
         return record
 
     def _swap(self, record: Record) -> None:
-        stored = self._read()
-        if record.version != (0 if stored is None else stored.version) + 1:
-            raise RecordConflictError(f"{self._path} was changed meanwhile: read it again")
+        check_successor(record, self._read(), str(self._path))
         replace_file(self._path, _to_content(record))
 
 

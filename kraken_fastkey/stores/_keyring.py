@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
-import attrs
-
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._runtime import MACHINE, Runtime
 from kraken_fastkey.stores._face import Content, RecordFace
@@ -23,7 +21,7 @@ from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._keyring_backend import NO_BACKEND, backend_fault, import_keyring, state_folder
 from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_name, check_store_arguments, in_thread
-from kraken_fastkey.stores._records import Record, RecordConflictError
+from kraken_fastkey.stores._records import Record, Reply, check_successor
 
 __all__ = ["KeyringGrantStore", "KeyringKeyStore", "KeyringRecords"]
 
@@ -31,14 +29,6 @@ _SERVICE: Final = "kraken-fastkey"
 _TEXT: Final = re.compile(r"kraken-fastkey record 1, version ([1-9][0-9]{0,17}) ([\x00-\xff]*)")
 # Credential Manager takes 2560 bytes, and a character has 2 of them.
 _WINDOWS_LIMIT: Final = 1280
-
-
-@attrs.frozen
-class _Reply:
-    """What the keyring answered, or what is wrong. The answer may hold secrets in clear, so no repr shows it."""
-
-    value: Any = attrs.field(default=None, repr=False)
-    fault: str | None = None
 
 
 class KeyringRecords:
@@ -106,9 +96,7 @@ class KeyringRecords:
         return record
 
     def _swap(self, record: Record) -> None:
-        stored = self._read()
-        if record.version != (0 if stored is None else stored.version) + 1:
-            raise RecordConflictError(f"{self._place} was changed meanwhile: read it again")
+        check_successor(record, self._read(), self._place)
         reply = self._call(functools.partial(self._set, record))
         if reply.fault:
             size = len(_to_text(record))
@@ -129,20 +117,20 @@ class KeyringRecords:
     def _set(self, record: Record, backend: Any) -> None:
         backend.set_password(self._service, self._account, _to_text(record))
 
-    def _call(self, call: Callable[[Any], Any]) -> _Reply:
+    def _call(self, call: Callable[[Any], Any]) -> Reply:
         """Have a backend do something, which never raises: its exceptions may quote secrets, and its frames do."""
         try:
             backend = self._keyring.get_keyring()
             if fault := backend_fault(backend, allow_plaintext=self._allow_plaintext):
                 allow = "" if fault == NO_BACKEND else ", or allow it with allow_plaintext=True"
-                return _Reply(fault=f"{fault}{allow}; {self._instead}")
-            return _Reply(call(backend))
+                return Reply(fault=f"{fault}{allow}; {self._instead}")
+            return Reply(call(backend))
         except self._keyring.errors.NoKeyringError:
-            return _Reply(fault=f"{NO_BACKEND}; {self._instead}")
+            return Reply(fault=f"{NO_BACKEND}; {self._instead}")
         except self._keyring.errors.KeyringLocked:
-            return _Reply(fault="the keyring is locked: unlock it")
+            return Reply(fault="the keyring is locked: unlock it")
         except Exception as error:  # noqa: BLE001  # backends raise what their systems raise
-            return _Reply(fault=f"the keyring failed ({type(error).__name__}): see whether it is there and unlocked")
+            return Reply(fault=f"the keyring failed ({type(error).__name__}): see whether it is there and unlocked")
 
 
 def _digest(*names: str) -> str:

@@ -57,8 +57,9 @@ def check_store_arguments(**faults: str | None) -> None:
         raise InvalidRequestError({field: fault for field, fault in faults.items() if fault})
 
 
-async def finish(work: asyncio.Future[_T]) -> _T:
+async def finish(awaitable: Awaitable[_T]) -> _T:
     """Wait for work that must not be cut in two: a cancellation of the caller goes on when it is done."""
+    work = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:

@@ -11,7 +11,7 @@ from kraken_fastkey.stores._face import RecordFace
 from kraken_fastkey.stores._grants import RecordGrantStore
 from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, PolledLock, Release, check_lock_timeout, check_store_arguments
-from kraken_fastkey.stores._records import Record, RecordConflictError
+from kraken_fastkey.stores._records import Record, check_successor
 
 __all__ = ["MemoryGrantStore", "MemoryKeyStore", "MemoryRecords"]
 
@@ -41,8 +41,7 @@ class MemoryRecords:
 
     async def swap(self, record: Record) -> None:
         with _GUARD:
-            if record.version != (0 if self._record is None else self._record.version) + 1:
-                raise RecordConflictError(f"{_PLACE} was changed meanwhile: read it again")
+            check_successor(record, self._record, _PLACE)
             self._record = record
 
     def lock(self) -> AbstractAsyncContextManager[object]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
 from kraken_fastkey._errors import StoreError
 
-__all__ = ["Record", "RecordConflictError", "RecordStore"]
+__all__ = ["Record", "RecordConflictError", "RecordStore", "Reply", "check_successor"]
 
 
 @attrs.frozen
@@ -27,6 +27,24 @@ class Record:
 
 class RecordConflictError(StoreError):
     """Somebody else has stored a record meanwhile, so nothing was changed: read again."""
+
+
+def check_successor(record: Record, stored: Record | None, place: str) -> None:
+    """Raise unless a record may take the place of the one that is stored.
+
+    Raises:
+        RecordConflictError: It may not.
+    """
+    if record.version != (0 if stored is None else stored.version) + 1:
+        raise RecordConflictError(f"{place} was changed meanwhile: read it again")
+
+
+@attrs.frozen
+class Reply:
+    """What a service has answered, or what is wrong. The answer may hold secrets in clear, so no repr shows it."""
+
+    value: Any = attrs.field(default=None, repr=False)
+    fault: str | None = None
 
 
 class RecordStore(Protocol):

@@ -11,8 +11,6 @@ import secrets
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from kraken_fastkey._emitter import Emitter
 from kraken_fastkey._errors import StoreError
 from kraken_fastkey._events.stores import StoreLockExpired, StoreLockNotFreed
@@ -29,7 +27,7 @@ from kraken_fastkey.stores._locks import (
     check_store_arguments,
     finish,
 )
-from kraken_fastkey.stores._records import Record, RecordConflictError
+from kraken_fastkey.stores._records import Record, RecordConflictError, Reply
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -72,14 +70,6 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-@attrs.frozen
-class _Reply:
-    """What Redis answered, or what is wrong. The answer may hold secrets in clear, so no repr shows it."""
-
-    value: Any = attrs.field(default=None, repr=False)
-    fault: str | None = None
-
-
 class RedisRecords:
     """A record in Redis: a hash with the fields `version`, `data`, and `write`, which names the swap.
 
@@ -113,9 +103,7 @@ class RedisRecords:
         self._lock = PolledLock(place, self._attempt, lock_timeout, runtime)
 
     async def read(self) -> Record | None:
-        reply = await finish(
-            asyncio.ensure_future(self._send(self._key, b"HMGET", self._key.encode(), b"version", b"data"))
-        )
+        reply = await finish(self._send(self._key, b"HMGET", self._key.encode(), b"version", b"data"))
         if reply.fault:
             raise StoreError(f"{self._place} cannot be read: {reply.fault}")
         version, data = reply.value
@@ -131,18 +119,9 @@ class RedisRecords:
         return Record(data, int(version))
 
     async def swap(self, record: Record) -> None:
-        reply = await finish(
-            asyncio.ensure_future(
-                self._run(
-                    _SWAP,
-                    self._key,
-                    b"%d" % (record.version - 1),
-                    b"%d" % record.version,
-                    secrets.token_hex(16).encode(),
-                    record.data,
-                )
-            )
-        )
+        versions = (b"%d" % (record.version - 1), b"%d" % record.version)
+        write = secrets.token_hex(16).encode()
+        reply = await finish(self._run(_SWAP, self._key, *versions, write, record.data))
         if reply.fault:
             raise StoreError(f"{self._place} cannot be written: {reply.fault}")
         if not reply.value:
@@ -154,9 +133,9 @@ class RedisRecords:
     async def _attempt(self) -> Release | None:
         owner = secrets.token_hex(16).encode()
         try:
-            reply = await finish(asyncio.ensure_future(self._run(_TAKE, self._lock_key, owner, self._life_text())))
+            reply = await finish(self._run(_TAKE, self._lock_key, owner, self._life_text()))
         except asyncio.CancelledError:
-            await finish(asyncio.ensure_future(self._run(_FREE, self._lock_key, owner)))
+            await finish(self._run(_FREE, self._lock_key, owner))
             raise
         if reply.fault:
             raise StoreError(f"{self._place} cannot be locked: {reply.fault}")
@@ -176,7 +155,7 @@ class RedisRecords:
 
     async def _release(self, owner: bytes, stop: asyncio.Event, renewal: asyncio.Task[None]) -> None:
         stop.set()
-        await finish(asyncio.ensure_future(self._free(owner, renewal)))
+        await finish(self._free(owner, renewal))
 
     async def _free(self, owner: bytes, renewal: asyncio.Task[None]) -> None:
         await asyncio.wait([renewal])
@@ -187,17 +166,17 @@ class RedisRecords:
         elif not reply.value:
             _EMITTER.emit(StoreLockExpired, store=self._place, wait_seconds=self._life)
 
-    async def _run(self, script: bytes, key: str, *arguments: bytes, timeout: float = _COMMAND_TIMEOUT) -> _Reply:  # noqa: ASYNC109
+    async def _run(self, script: bytes, key: str, *arguments: bytes, timeout: float = _COMMAND_TIMEOUT) -> Reply:  # noqa: ASYNC109
         return await self._send(key, b"EVAL", script, b"1", key.encode(), *arguments, timeout=timeout)
 
-    async def _send(self, key: str, *command: bytes, timeout: float = _COMMAND_TIMEOUT) -> _Reply:  # noqa: ASYNC109
+    async def _send(self, key: str, *command: bytes, timeout: float = _COMMAND_TIMEOUT) -> Reply:  # noqa: ASYNC109
         """Send a command, which never raises: exceptions of the client may quote the command, and its frames do."""
         try:
             async with asyncio.timeout(timeout):
                 # Bytes go and come as they are, whatever the client's `encoding` and `decode_responses`.
-                return _Reply(await self._redis.execute_command(*command, NEVER_DECODE=True))
+                return Reply(await self._redis.execute_command(*command, NEVER_DECODE=True))
         except Exception as error:  # noqa: BLE001  # the client may have parts that are not Redis's own
-            return _Reply(fault=to_fault(error, key))
+            return Reply(fault=to_fault(error, key))
 
     def _life_text(self) -> bytes:
         return b"%d" % round(self._life * 1000)

@@ -243,7 +243,7 @@ class SQLRecords:
         Raises:
             StoreError: It failed.
         """
-        outcome = await finish(asyncio.create_task(_outcome(work)))
+        outcome = await finish(_outcome(work))
         if isinstance(outcome, _Failure):
             raise StoreError(f"{self._place} cannot be {what}: {outcome.reason}")
         return outcome
@@ -354,12 +354,12 @@ class _RowLock:
             await self._runtime.rest(self._lease / 3)
             # If it fails, there is another time before the lock expires.
             statement = sa.update(self._locks).where(*self._own).values(expires_at=self._runtime.time() + self._lease)
-            await finish(asyncio.create_task(_outcome(functools.partial(self._execute, statement))))
+            await finish(_outcome(functools.partial(self._execute, statement)))
 
 
 async def _free(lock: _Lock) -> None:
     # Whatever the database says: the server frees the lock, or it expires.
-    await finish(asyncio.create_task(_outcome(lock.free)))
+    await finish(_outcome(lock.free))
 
 
 async def _outcome(work: Callable[[], Awaitable[_T]]) -> _T | _Failure:
