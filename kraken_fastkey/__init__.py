@@ -113,7 +113,6 @@ if TYPE_CHECKING:
         FastApiKey,
         KeyInfo,
         Permissions,
-        Time,
         UpdateKeyRequest,
         UserInfo,
     )
@@ -139,6 +138,7 @@ if TYPE_CHECKING:
         TokenUseObserver,
     )
     from kraken_fastkey._transport import Timeouts
+    from kraken_fastkey._validation import Time
     from kraken_fastkey._verifying import DEFAULT_API_URL, KeyVerification, verify_key
     from kraken_fastkey._version import __version__
 
@@ -316,7 +316,7 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
         "_lease": "KeyLease LeaseHealth LeaseState",
         "_lease_record": "LeaseRecord",
         "_login": "login",
-        "_models": "AllowlistEntry CreateKeyRequest FastApiKey KeyInfo Permissions Time UpdateKeyRequest UserInfo",
+        "_models": "AllowlistEntry CreateKeyRequest FastApiKey KeyInfo Permissions UpdateKeyRequest UserInfo",
         "_nonces": "FileNonceSource MemoryNonceSource NonceSource RedisNonceSource check_nonces nonce_window_for",
         "_oauth": "AuthorizationRequest OAuthClient",
         "_refreshing": "RefreshingTokenProvider",
@@ -326,6 +326,7 @@ if not TYPE_CHECKING:  # type checkers have the names from above, and know that 
         "_token_sources": "CommandTokenProvider EnvironmentTokenProvider FileTokenProvider",
         "_tokens": "AccessToken CallbackTokenProvider StaticTokenProvider TokenProvider TokenUseObserver",
         "_transport": "Timeouts",
+        "_validation": "Time",
         "_verifying": "DEFAULT_API_URL KeyVerification verify_key",
         "_version": "__version__",
     }

@@ -16,8 +16,6 @@ from kraken_fastkey._errors import FastKeyError, InvalidRequestError
 from kraken_fastkey._lease import KeyLease
 from kraken_fastkey._models import FastApiKey
 
-__all__ = ["attach_ccxt", "attach_kraken_sdk", "following"]
-
 _BACKOFF: Final = (1.0, 60.0)  # of a key that could not be put where it belongs, in seconds
 _WS_TOKEN: Final = "authenticated"  # noqa: S105  # the name under which ccxt keeps one
 _WS_TOKEN_ASKED: Final = "authenticateFlight"  # noqa: S105  # likewise, while it asks for one

@@ -31,8 +31,6 @@ from kraken_fastkey._transport import AiohttpTransport, Timeouts, Transport, che
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["DEFAULT_BASE_URL", "FastKeyClient"]
-
 DEFAULT_BASE_URL: Final = "https://api.kraken.com/oauth"
 """Kraken's production server."""
 

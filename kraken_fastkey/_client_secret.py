@@ -12,8 +12,6 @@ from kraken_fastkey._secret import SecretStr
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-__all__ = ["decrypt_client_secret"]
-
 _MIN_LENGTH: Final = 8  # no client secret is shorter
 
 

@@ -7,8 +7,6 @@ from typing import Any, Final
 from kraken_fastkey._errors import FastKeyError, UnknownOutcomeError
 from kraken_fastkey._wire import Call
 
-__all__ = ["undone", "unknown"]
-
 _DONE: Final = {"create_key": "created", "update_key": "changed"}
 
 

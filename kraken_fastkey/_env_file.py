@@ -17,8 +17,6 @@ from kraken_fastkey._models import FastApiKey
 from kraken_fastkey.stores._disk import check_owner, make_folder, open_folder, told
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["attach_env_file", "check_place", "check_prefix", "environment_of", "write_env_file", "write_secret_file"]
-
 _PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # No shell, no python-dotenv and no Docker Compose reads more into these; `docker --env-file` knows no quotes.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9+/=_.-]+", re.ASCII)

@@ -13,8 +13,6 @@ import attrs
 from kraken_fastkey._models import KeyInfo, Permissions
 from kraken_fastkey._wire import parse_date
 
-__all__ = ["CreateVerdict", "Listing", "UpdateVerdict", "is_as_asked", "judge_create", "judge_update"]
-
 _RESOLUTION: Final = 1.0  # Kraken's times are seconds, rounded down
 _DISCORD: Final = 5.0  # the clocks of a server's parts, the edge's and the database's, may differ so much
 

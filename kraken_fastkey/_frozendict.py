@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
-__all__ = ["FrozenDict"]
-
 _V = TypeVar("_V")
 
 

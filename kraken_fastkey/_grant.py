@@ -14,8 +14,6 @@ from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._tokens import AccessToken, expiry_fault, mask, scopes_fault, shared_scopes, token_fault
 
-__all__ = ["Grant", "Rotation", "grant_from_bytes", "grant_to_bytes"]
-
 _FORMAT: Final = 1
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make such an encoder each time
 _NOTHING: Final[FrozenDict[Any]] = FrozenDict()  # one for all grants

@@ -32,8 +32,6 @@ from kraken_fastkey._listing import Lister, Lookout
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._wire import delete_key
 
-__all__ = ["SETTLING", "Janitor"]
-
 SETTLING: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each look at the list: a new key has been seen to show in it only after a minute."""
 

@@ -42,8 +42,6 @@ from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey._shield import shield
 from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
-__all__ = ["KeyLease", "LeaseHealth", "LeaseState"]
-
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.]{1,12}", re.ASCII)  # a name has room for its owner and for chance, too
 _MIN_LIFE: Final = timedelta(minutes=1)
 _MOST_OF_LIFE: Final = 0.9

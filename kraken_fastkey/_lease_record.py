@@ -16,8 +16,6 @@ from kraken_fastkey._models import FastApiKey, Permissions
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._validation import FieldError, check_name
 
-__all__ = ["LeaseRecord", "lease_from_bytes", "lease_to_bytes"]
-
 _FORMAT: Final = 1
 _NEWEST_FORMAT: Final = 10**6  # what is larger was written by nobody
 _OWNER: Final = re.compile(r"[0-9a-f]{6}")

@@ -38,8 +38,6 @@ from kraken_fastkey._runtime import Runtime
 from kraken_fastkey._wire import create_key
 from kraken_fastkey.stores import KeyStore
 
-__all__ = ["LeaseBook", "make_instance"]
-
 _SETTLED: Final = timedelta(minutes=2)  # a new key may not show in the list before
 _MAX_CONFLICTS: Final = 5
 _FIRST_LIFE: Final = timedelta(minutes=10)

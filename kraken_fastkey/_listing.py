@@ -13,8 +13,6 @@ from kraken_fastkey._evidence import Listing
 from kraken_fastkey._models import KeyInfo
 from kraken_fastkey._wire import LIST_PATHS, Success, list_keys
 
-__all__ = ["Lister", "Lookout"]
-
 _SECONDS_BETWEEN_LOOKS: Final = 1.0
 
 

@@ -20,8 +20,6 @@ from kraken_fastkey._models import Permissions
 from kraken_fastkey._oauth import AuthorizationRequest, OAuthClient
 from kraken_fastkey.stores import GrantStore
 
-__all__ = ["login"]
-
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">

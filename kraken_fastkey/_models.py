@@ -31,19 +31,6 @@ from kraken_fastkey._validation import (
 )
 from kraken_fastkey._values import Value
 
-__all__ = [
-    "AllowlistEntry",
-    "CreateKeyRequest",
-    "FastApiKey",
-    "GeneratedName",
-    "KeyInfo",
-    "Permissions",
-    "Time",
-    "UpdateKeyRequest",
-    "UserInfo",
-    "resolve_times",
-]
-
 AllowlistEntry = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 """One IP address or network of an allowlist."""
 

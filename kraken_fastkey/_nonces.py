@@ -38,17 +38,6 @@ from kraken_fastkey.stores._redis import redis_fault, to_fault
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = [
-    "MAX_NONCE",
-    "FileNonceSource",
-    "MemoryNonceSource",
-    "NonceSource",
-    "RedisNonceSource",
-    "check_nonces",
-    "find_ahead",
-    "nonce_window_for",
-]
-
 MAX_NONCE: Final = 2**64 - 1
 
 

@@ -40,8 +40,6 @@ from kraken_fastkey._wire.token import TokenAnswer, TokenOperation, code_request
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["AuthorizationRequest", "OAuthClient"]
-
 _WRITE_SCOPES: Final = frozenset({"account.fast-api-key:read", "account.fast-api-key:write"})
 _DEFAULT_LIFE: Final = timedelta(hours=4)  # a public client's, the shorter of the two that Kraken documents
 _SHORTEST_LIFE: Final = timedelta(minutes=1)

@@ -26,8 +26,6 @@ from kraken_fastkey._transport import check_base_url
 from kraken_fastkey._verifying import verify_key
 from kraken_fastkey._wire.private import has_code
 
-__all__ = ["MAX_PROBE", "Probation", "ProbeResult", "Prober", "api_url_fault"]
-
 _TIMEOUT: Final = 5.0
 _TRIES: Final = 3
 _YOUNG: Final = 120.0  # a key that is refused sooner may not be known yet

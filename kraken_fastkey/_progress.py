@@ -7,8 +7,6 @@ import attrs
 from kraken_fastkey._errors import FastKeyError, Outcome
 from kraken_fastkey._secret import SecretStr
 
-__all__ = ["Progress"]
-
 
 @attrs.define(eq=False, repr=False)
 class Progress:

@@ -50,8 +50,6 @@ from kraken_fastkey._shield import shield
 from kraken_fastkey._tokens import AccessToken
 from kraken_fastkey.stores import GrantStore
 
-__all__ = ["RefreshingTokenProvider"]
-
 _SHARE_OF_LIFE: Final = 0.1  # a short-lived token is not refreshed all the time
 _ASSUMED_LIFE: Final = timedelta(hours=4)
 _REFRESH_TOKEN_LIFE: Final = timedelta(days=30)

@@ -17,8 +17,6 @@ from kraken_fastkey._errors import (
 )
 from kraken_fastkey._values import Value
 
-__all__ = ["RetryBudget", "RetryPolicy"]
-
 _PER_RETRY: Final = 10  # the budget is counted in tenths of a retry: ten times 0.1 is not 1
 _SHARE_FOR_THE_ATTEMPT: Final = 0.1  # a request that is cut off by the deadline may have been carried out
 

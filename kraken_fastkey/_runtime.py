@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager
 
 import attrs
 
-__all__ = ["MACHINE", "SYSTEM", "Runtime", "in_place_of_the_system"]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Runtime:

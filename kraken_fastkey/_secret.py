@@ -5,8 +5,6 @@ from __future__ import annotations
 import hmac
 from typing import Final, NoReturn, Self, final
 
-__all__ = ["SecretStr", "Unpicklable"]
-
 _MASK: Final = "**********"
 
 

@@ -6,8 +6,6 @@ import contextlib
 import sys
 from contextlib import AbstractContextManager
 
-__all__ = ["shield"]
-
 
 def shield() -> AbstractContextManager[object]:
     """Keep a cancelled scope of anyio's from what is done within: what closes must not be cut off.

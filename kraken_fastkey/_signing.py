@@ -24,8 +24,6 @@ from kraken_fastkey._models import FastApiKey
 from kraken_fastkey._nonces import MAX_NONCE, NonceSource
 from kraken_fastkey._secret import SecretStr, Unpicklable
 
-__all__ = ["KeySigner", "SignedRequest"]
-
 _PATH: Final = re.compile(r"/[0-9]+/private(/[A-Za-z0-9]+)+", re.ASCII)
 _API_KEY: Final = re.compile(r"[!-~]{1,512}", re.ASCII)  # it is a header's value
 _FORM: Final = "application/x-www-form-urlencoded"

@@ -16,8 +16,6 @@ from kraken_fastkey._errors import FastKeyError, InvalidRequestError, TokenUnava
 from kraken_fastkey._secret import SecretStr, Unpicklable
 from kraken_fastkey._tokens import AccessToken, refuse_same_token, to_access_token
 
-__all__ = ["CommandTokenProvider", "EnvironmentTokenProvider", "FileTokenProvider"]
-
 _MAX_BYTES: Final = 64 * 1024
 _MAX_SECONDS: Final = 1e9
 

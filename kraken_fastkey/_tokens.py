@@ -19,23 +19,6 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._secret import SecretStr, Unpicklable
 from kraken_fastkey._values import Value
 
-__all__ = [
-    "AccessToken",
-    "CallbackTokenProvider",
-    "StaticTokenProvider",
-    "TokenProvider",
-    "TokenUseObserver",
-    "as_observer",
-    "expiry_fault",
-    "is_token_provider",
-    "mask",
-    "refuse_same_token",
-    "scopes_fault",
-    "shared_scopes",
-    "to_access_token",
-    "token_fault",
-]
-
 # RFC 6749, appendix A.12, without the space: it would end the token in an Authorization header.
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 

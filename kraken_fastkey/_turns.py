@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-__all__ = ["Turns"]
-
 
 class Turns:
     """A number of places, and the parties that wait for one.

@@ -13,16 +13,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-__all__ = [
-    "FieldError",
-    "Time",
-    "check_allowlist",
-    "check_name",
-    "check_nonce_window",
-    "check_time",
-    "to_unix",
-]
-
 Time = datetime | timedelta | int | float
 """A moment: an aware `datetime`, a `timedelta` from now, or Unix seconds; 0 is "no restriction"."""
 

@@ -33,8 +33,6 @@ from kraken_fastkey._wire.private import KEY_INFO_PATH, DescribedKey, get_api_ke
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["DEFAULT_API_URL", "KeyVerification", "verify_key"]
-
 DEFAULT_API_URL: Final = "https://api.kraken.com"
 
 _EMITTER: Final = Emitter()

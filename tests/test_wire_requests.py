@@ -12,7 +12,7 @@ from hypothesis import given
 from strategies import FAR, NOW, create_requests, names, update_requests
 
 from kraken_fastkey import CreateKeyRequest, InvalidRequestError, Permissions, UpdateKeyRequest
-from kraken_fastkey._models import Time
+from kraken_fastkey._validation import Time
 from kraken_fastkey._wire import (
     LIST_PATHS,
     Call,

@@ -33,8 +33,6 @@ from kraken_fastkey.cli._session import (
 )
 from kraken_fastkey.cli._times import to_json, to_text
 
-__all__ = ["login_command", "logout_command", "whoami_command"]
-
 
 @click.command("login", cls=ProfileCommand)
 @permission_options

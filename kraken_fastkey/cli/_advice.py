@@ -6,8 +6,6 @@ from kraken_fastkey import FastKeyError
 from kraken_fastkey.cli._exits import LOG_IN, CommandError, Exit, exit_of, tell_error
 from kraken_fastkey.cli._session import TOKEN_VARIABLE, token_from_environment
 
-__all__ = ["advise"]
-
 
 def advise(error: FastKeyError) -> str:
     """Return an error's text, in one line, and what to do where another access token is needed."""

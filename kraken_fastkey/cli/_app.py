@@ -20,8 +20,6 @@ from kraken_fastkey.cli._command import options_before
 from kraken_fastkey.cli._exits import CommandError, Exit, describe_error, exit_of, in_own_words
 from kraken_fastkey.cli._invocation import Invocation, TerminatedError
 
-__all__ = ["PROGRAM", "commands", "run"]
-
 PROGRAM: Final = "kraken-fastkey"
 
 _LOG: Final = logging.getLogger("kraken_fastkey")

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 import kraken_fastkey
 
-__all__ = ["run_bare"]
-
 _COMMANDS = ("demo", "sandbox")
 
 

@@ -11,8 +11,6 @@ from click.shell_completion import CompletionItem
 
 from kraken_fastkey.cli._invocation import CONFIG_VARIABLE, PROFILE_VARIABLE, Invocation
 
-__all__ = ["Command", "DataCommand", "ProfileCommand", "options_before"]
-
 _GIVEN: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 

@@ -7,8 +7,6 @@ from click.shell_completion import get_completion_class
 
 from kraken_fastkey.cli._command import Command
 
-__all__ = ["completion_command"]
-
 _VARIABLE = "_KRAKEN_FASTKEY_COMPLETE"
 
 

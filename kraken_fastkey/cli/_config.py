@@ -17,8 +17,6 @@ from kraken_fastkey import Permissions
 from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._values import parse_permission, parse_span
 
-__all__ = ["Profile", "default_config_path", "load_profile", "profile_names"]
-
 _APP: Final = "kraken-fastkey"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)  # it is a file's name, too
 

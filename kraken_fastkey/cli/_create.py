@@ -16,8 +16,6 @@ from kraken_fastkey.cli._options import key_options, lifetime_of, permissions_of
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
-__all__ = ["create_command"]
-
 
 @click.command("create", cls=ProfileCommand)
 @click.argument("name", required=False)

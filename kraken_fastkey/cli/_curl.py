@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from kraken_fastkey import CreateKeyRequest, Permissions
 
-__all__ = ["EXAMPLE_REQUEST", "curl_arguments", "curl_line", "example_body"]
-
 _NEVER: Final = 4_102_444_800  # 2100-01-01, as a fixed moment that stays in the future
 
 EXAMPLE_REQUEST: Final = CreateKeyRequest(

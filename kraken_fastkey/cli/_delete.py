@@ -12,8 +12,6 @@ from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._options import ask_options
 from kraken_fastkey.cli._session import open_client
 
-__all__ = ["delete_command"]
-
 
 @click.command("delete", cls=ProfileCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")

@@ -13,8 +13,6 @@ from kraken_fastkey.cli._exits import Exit, describe_error, exit_of, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._output import shown
 
-__all__ = ["Deletions", "delete_each", "report_deletions"]
-
 # The next key would fail likewise.
 _STOPPING: Final = frozenset({Exit.LOGIN, Exit.PERMISSION, Exit.UNAVAILABLE, Exit.UNEXPECTED})
 

@@ -24,8 +24,6 @@ from kraken_fastkey import (
 from kraken_fastkey.cli._curl import EXAMPLE_REQUEST, curl_arguments
 from kraken_fastkey.sandbox import Answer, Disconnect, KrakenSandbox
 
-__all__ = ["demo"]
-
 _NAME: Final = EXAMPLE_REQUEST.api_key_name
 _RETRY: Final = RetryPolicy(backoff=0.05)  # quicker than the default, for a demo is watched
 

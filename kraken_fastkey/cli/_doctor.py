@@ -34,8 +34,6 @@ from kraken_fastkey.cli._session import (
 )
 from kraken_fastkey.cli._times import relative, to_text
 
-__all__ = ["doctor_command"]
-
 Status = Literal["ok", "warning", "problem", "skipped"]
 
 _PACKAGES: Final = ("aiohttp", "attrs", "cattrs", "click", "rich", "platformdirs")

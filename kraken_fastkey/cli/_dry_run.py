@@ -11,8 +11,6 @@ from kraken_fastkey import CreateKeyRequest, UpdateKeyRequest, _wire
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._session import base_url_of
 
-__all__ = ["PlannedRequest", "plan_request", "show_requests"]
-
 
 @attrs.frozen
 class PlannedRequest:

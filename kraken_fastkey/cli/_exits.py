@@ -28,18 +28,6 @@ from kraken_fastkey import (
     UnknownOutcomeError,
 )
 
-__all__ = [
-    "EXIT_MEANINGS",
-    "LOG_IN",
-    "CommandError",
-    "Exit",
-    "NotHandedOutError",
-    "describe_error",
-    "exit_of",
-    "in_own_words",
-    "tell_error",
-]
-
 
 class Exit(IntEnum):
     """The exit codes. They hold: scripts go by them."""

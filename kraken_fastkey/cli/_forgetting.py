@@ -11,8 +11,6 @@ from kraken_fastkey.cli._session import make_store
 from kraken_fastkey.stores import FileGrantStore
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["forget_grant"]
-
 _SERVICE = "kraken-fastkey"  # of KeyringGrantStore
 
 

@@ -17,8 +17,6 @@ from kraken_fastkey.cli._keys import describe_key, render_key
 from kraken_fastkey.cli._options import stack
 from kraken_fastkey.stores._locks import in_thread
 
-__all__ = ["Handing", "secret_options"]
-
 _R = TypeVar("_R")
 
 _secret_options: Final = stack(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kraken_fastkey.cli._config import Profile
     from kraken_fastkey.cli._output import Output
 
-__all__ = ["CONFIG_VARIABLE", "PROFILE_VARIABLE", "Invocation", "TerminatedError"]
-
 CONFIG_VARIABLE: Final = "KRAKEN_FASTKEY_CONFIG"
 PROFILE_VARIABLE: Final = "KRAKEN_FASTKEY_PROFILE"
 

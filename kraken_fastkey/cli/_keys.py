@@ -16,8 +16,6 @@ from kraken_fastkey import KeyInfo, Permissions
 from kraken_fastkey.cli._output import GAP, make_lines, make_table, shown
 from kraken_fastkey.cli._times import relative, to_json, to_text
 
-__all__ = ["describe_key", "is_expired", "render_key", "render_keys"]
-
 _SOON: Final = 86_400.0
 _DANGEROUS: Final = "funds_withdraw"
 _HEADERS: Final = ("NAME", "MAY", "FROM", "EXPIRES", "USED")

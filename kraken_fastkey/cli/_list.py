@@ -10,8 +10,6 @@ from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_keys
 from kraken_fastkey.cli._session import open_client
 
-__all__ = ["list_command"]
-
 
 @click.command("list", cls=ProfileCommand)
 @click.pass_obj

@@ -12,17 +12,6 @@ from click.shell_completion import CompletionItem
 from kraken_fastkey import Permissions, Time
 from kraken_fastkey.cli._values import PERMISSIONS, parse_moment, parse_permission, parse_span
 
-__all__ = [
-    "SPAN",
-    "ask_options",
-    "key_options",
-    "lifetime_of",
-    "lifetime_options",
-    "permission_options",
-    "permissions_of",
-    "stack",
-]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -20,8 +20,6 @@ from rich.text import Text
 from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._stdout import give_up_stdout
 
-__all__ = ["GAP", "Output", "make_lines", "make_table", "shown"]
-
 GAP: Final = 2  # columns between those of a table
 _WIDE = 10_000  # for a program that reads lines, one key stays on one line
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from kraken_fastkey import AttemptStarted, Event, EventHook, ReconcileStarted, RetryScheduled
 from kraken_fastkey.cli._output import Output
 
-__all__ = ["follow"]
-
 
 def follow(output: Output) -> EventHook:
     """Return a client's hook that has the spinner say what goes on."""

@@ -31,8 +31,6 @@ from kraken_fastkey.cli._options import ask_options, lifetime_of, lifetime_optio
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import find_key, open_client
 
-__all__ = ["rotate_command"]
-
 _ROOM: Final = 19  # of a generated name's 32 characters, for what it begins with
 
 

@@ -15,9 +15,6 @@ from kraken_fastkey.cli._curl import curl_line
 from kraken_fastkey.cli._stdout import give_up_stdout
 from kraken_fastkey.sandbox import KrakenSandbox
 
-__all__ = ["serve"]
-
-
 _CONFIG: Final = """\
 # Written by `kraken-fastkey sandbox`, for a sandbox that lives as long as that runs.
 default_profile = "sandbox"

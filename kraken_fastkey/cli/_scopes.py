@@ -7,8 +7,6 @@ from typing import Final
 
 from kraken_fastkey.cli._output import shown
 
-__all__ = ["READ", "USER_INFO", "WRITE", "short_scopes"]
-
 _PREFIX: Final = "account.fast-api-key:"
 READ: Final = f"{_PREFIX}read"
 WRITE: Final = f"{_PREFIX}write"

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from kraken_fastkey import Event, FastKeyClient, KeyInfo, OAuthClient, TokenProvider
     from kraken_fastkey.stores import GrantStore
 
-__all__ = [
-    "TOKEN_VARIABLE",
-    "api_url_of",
-    "base_url_of",
-    "find_key",
-    "make_oauth_client",
-    "make_store",
-    "open_client",
-    "open_tokens",
-    "store_place",
-    "token_from_environment",
-]
-
 TOKEN_VARIABLE: Final = "KRAKEN_FASTKEY_TOKEN"  # noqa: S105  # a variable's name
 _MAX_SECRET: Final = 64 * 1024
 

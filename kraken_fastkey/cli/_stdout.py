@@ -6,8 +6,6 @@ import contextlib
 import os
 import sys
 
-__all__ = ["give_up_stdout"]
-
 
 def give_up_stdout() -> None:
     """Let what is left to print go nowhere, so that Python does not fail once more, when it flushes at its end."""

@@ -23,8 +23,6 @@ from kraken_fastkey.cli._output import make_table, shown
 from kraken_fastkey.cli._session import open_client
 from kraken_fastkey.cli._times import relative, to_json
 
-__all__ = ["sweep_command"]
-
 
 @attrs.frozen
 class _Planned:

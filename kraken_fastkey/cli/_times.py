@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["relative", "to_json", "to_text"]
-
 _STEPS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _TWO: Final = 1.95  # or as good as
 

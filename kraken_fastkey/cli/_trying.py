@@ -11,8 +11,6 @@ from kraken_fastkey.cli._demo import demo
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._sandbox import serve
 
-__all__ = ["demo_command", "sandbox_command"]
-
 
 @click.command("demo", cls=DataCommand)
 @click.pass_obj

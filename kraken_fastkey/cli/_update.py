@@ -17,8 +17,6 @@ from kraken_fastkey.cli._options import key_options, lifetime_of, permissions_of
 from kraken_fastkey.cli._output import shown
 from kraken_fastkey.cli._session import open_client
 
-__all__ = ["update_command"]
-
 
 @click.command("update", cls=ProfileCommand)
 @click.argument("name")

@@ -9,8 +9,6 @@ from typing import Final
 
 from kraken_fastkey import Permissions, Time
 
-__all__ = ["PERMISSIONS", "parse_moment", "parse_permission", "parse_span"]
-
 PERMISSIONS: Final = tuple(name.replace("_", "-") for name in Permissions.NAMES)
 """The names of permissions as Kraken's scopes spell them."""
 

@@ -18,8 +18,6 @@ from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
 from kraken_fastkey.cli._session import api_url_of, find_key
 
-__all__ = ["verify_command"]
-
 _MAX_BYTES: Final = 1024 * 1024
 _NAMES: Final = ("API_KEY", "API_SECRET")
 

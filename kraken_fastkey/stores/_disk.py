@@ -25,8 +25,6 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
-__all__ = ["FileLock", "read_file", "replace_file"]
-
 MAX_BYTES: Final = 1024 * 1024
 
 # What Windows does not have is 0 here. O_NONBLOCK: opening a named pipe must not wait for its writer.

@@ -20,15 +20,6 @@ from kraken_fastkey.stores._records import Record, RecordStore
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
-__all__ = [
-    "ENCRYPTION_VARIABLE",
-    "EncryptedRecords",
-    "automatic_encryption_key",
-    "encryption_key_fault",
-    "encryption_key_from_environment",
-    "encryption_key_from_keyring",
-]
-
 ENCRYPTION_VARIABLE: Final = "KRAKEN_FASTKEY_ENCRYPTION_KEY"
 
 _KEY_BYTES: Final = 32

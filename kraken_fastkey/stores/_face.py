@@ -10,8 +10,6 @@ import attrs
 from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey.stores._records import RecordStore
 
-__all__ = ["GRANT", "KEY", "Content", "RecordFace"]
-
 
 @attrs.frozen
 class Content:

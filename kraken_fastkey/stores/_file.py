@@ -30,8 +30,6 @@ from kraken_fastkey.stores._locks import (
 )
 from kraken_fastkey.stores._records import Record, RecordStore, check_successor
 
-__all__ = ["FileGrantStore", "FileKeyStore", "FileRecords", "file_lock"]
-
 _AUTO: Final = SecretStr("auto")
 _HEADER: Final = re.compile(rb"kraken-fastkey record 1, version ([1-9][0-9]{0,17}), sha256 ([0-9a-f]{64})\n")
 

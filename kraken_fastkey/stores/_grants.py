@@ -12,8 +12,6 @@ from kraken_fastkey._grant import Grant, grant_from_bytes, grant_to_bytes
 from kraken_fastkey.stores._face import GRANT, RecordFace
 from kraken_fastkey.stores._records import Record, RecordConflictError
 
-__all__ = ["GrantStore", "RecordGrantStore"]
-
 _MAX_CONFLICTS: Final = 1000
 
 

@@ -23,8 +23,6 @@ from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, check_lock_timeout, check_name, check_store_arguments, in_thread
 from kraken_fastkey.stores._records import Record, Reply, check_successor
 
-__all__ = ["KeyringGrantStore", "KeyringKeyStore", "KeyringRecords"]
-
 _SERVICE: Final = "kraken-fastkey"
 _TEXT: Final = re.compile(r"kraken-fastkey record 1, version ([1-9][0-9]{0,17}) ([\x00-\xff]*)")
 # Credential Manager takes 2560 bytes, and a character has 2 of them.

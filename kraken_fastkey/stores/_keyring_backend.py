@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from kraken_fastkey._errors import StoreError
 
-__all__ = ["NO_BACKEND", "backend_fault", "import_keyring", "state_folder"]
-
 NO_BACKEND: Final = (
     "no keyring is there: on a desktop, install and unlock one (GNOME Keyring, KWallet, or what the keyring package "
     "lists)"

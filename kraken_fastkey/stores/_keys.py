@@ -12,8 +12,6 @@ from kraken_fastkey._lease_record import LeaseRecord, lease_from_bytes, lease_to
 from kraken_fastkey.stores._face import KEY, RecordFace
 from kraken_fastkey.stores._records import Record, RecordConflictError
 
-__all__ = ["KeyStore", "RecordKeyStore"]
-
 
 @runtime_checkable
 class KeyStore(Protocol):

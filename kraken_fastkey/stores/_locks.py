@@ -11,17 +11,6 @@ from weakref import WeakKeyDictionary
 from kraken_fastkey._errors import InvalidRequestError, StoreLockTimeoutError
 from kraken_fastkey._runtime import Runtime
 
-__all__ = [
-    "LOCK_TIMEOUT",
-    "PolledLock",
-    "Release",
-    "check_lock_timeout",
-    "check_name",
-    "check_store_arguments",
-    "finish",
-    "in_thread",
-]
-
 LOCK_TIMEOUT: Final = 30.0
 
 _MAX_SECONDS: Final = 1e9

@@ -13,8 +13,6 @@ from kraken_fastkey.stores._keys import RecordKeyStore
 from kraken_fastkey.stores._locks import LOCK_TIMEOUT, PolledLock, Release, check_lock_timeout, check_store_arguments
 from kraken_fastkey.stores._records import Record, check_successor
 
-__all__ = ["MemoryGrantStore", "MemoryKeyStore", "MemoryRecords"]
-
 _PLACE = "the store in memory"
 _GUARD = threading.Lock()  # one for all, since each has it for a moment only
 

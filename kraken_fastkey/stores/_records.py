@@ -9,8 +9,6 @@ import attrs
 
 from kraken_fastkey._errors import StoreError
 
-__all__ = ["Record", "RecordConflictError", "RecordStore", "Reply", "check_successor"]
-
 
 @attrs.frozen
 class Record:

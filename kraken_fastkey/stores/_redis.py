@@ -32,8 +32,6 @@ from kraken_fastkey.stores._records import Record, RecordConflictError, Reply
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["LOCK_LIFE", "RedisGrantStore", "RedisKeyStore", "RedisRecords"]
-
 LOCK_LIFE: Final = 15.0
 
 _EMITTER: Final = Emitter()

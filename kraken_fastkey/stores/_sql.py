@@ -40,8 +40,6 @@ try:
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("it needs an extra: pip install 'kraken-fastkey[sql]'", name=missing.name) from None
 
-__all__ = ["SQLGrantStore", "SQLKeyStore", "SQLRecords"]
-
 LEASE: Final = 15.0
 ANSWER_TIMEOUT: Final = 30.0
 

@@ -17,8 +17,6 @@ import attrs
 
 from kraken_fastkey._runtime import Runtime, in_place_of_the_system
 
-__all__ = ["KrakenClock"]
-
 _sleep: Final = asyncio.sleep  # the real one, whatever a test puts in its place
 _CHANCE: Final = 0.5  # of every wait that is drawn by lot: a test is to be the same each time
 _ROUNDS: Final = 10  # of the event loop, for what follows from what without any network in between

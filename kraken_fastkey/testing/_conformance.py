@@ -12,8 +12,6 @@ import pytest
 
 from kraken_fastkey._errors import StoreError, StoreLockTimeoutError
 
-__all__ = ["MOMENTS", "NOW", "TASKS", "StoreConformance", "cancel", "expect", "pass_moments", "refuses", "take"]
-
 NOW: Final = datetime(2027, 1, 15, 8, tzinfo=UTC)
 TASKS: Final = 10
 MOMENTS: Final = 30

@@ -23,8 +23,6 @@ from kraken_fastkey.testing._conformance import (
     refuses,
 )
 
-__all__ = ["GrantStoreConformance", "MakeGrantStore"]
-
 
 class MakeGrantStore(Protocol):
     """Makes stores, all of them on one place, which is empty when a test begins."""

@@ -25,8 +25,6 @@ from kraken_fastkey.testing._conformance import (
     refuses,
 )
 
-__all__ = ["KeyStoreConformance", "MakeKeyStore"]
-
 
 class MakeKeyStore(Protocol):
     """Makes stores, all of them on one place, which is empty when a test begins."""

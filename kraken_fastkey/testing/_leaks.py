@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["find_leaks"]
-
 _MASK: Final = "<secret>"
 _SHOWN: Final = 60  # characters of the line, on either side of the first secret
 

@@ -8,8 +8,6 @@ from kraken_fastkey.sandbox import KrakenSandbox
 from kraken_fastkey.stores import MemoryGrantStore
 from kraken_fastkey.testing._threaded import LoopThread, ThreadedSandbox
 
-__all__ = ["log_in", "oauth_client_of", "store_with"]
-
 
 def oauth_client_of(sandbox: KrakenSandbox) -> OAuthClient:
     """Return a client of the sandbox's public app."""

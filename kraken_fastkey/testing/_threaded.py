@@ -14,8 +14,6 @@ from typing import Any, Final, TypeVar
 from kraken_fastkey.sandbox import KrakenSandbox
 from kraken_fastkey.testing._clock import KrakenClock
 
-__all__ = ["LoopThread", "ThreadedSandbox", "running_sandbox"]
-
 _T = TypeVar("_T")
 _SECONDS: Final = 30.0  # longer than anything in there takes, on any machine
 
