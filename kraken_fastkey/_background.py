@@ -114,12 +114,15 @@ class Background:
                 break
             await asyncio.wait(tasks, timeout=left)
         ended = not tasks
-        # The first time, they may clear up what they can at once; the second time, they end.
-        for _ in range(2):
+        # The first time, they may clear up what they can at once; the second time, they end. What they began in doing
+        # so is ended by the third.
+        for _ in range(3):
+            if not tasks:
+                break
             for task in tasks:
                 task.cancel()
-            if tasks:
-                _, tasks = await asyncio.wait(tasks, timeout=_LAST_SECONDS)
+            await asyncio.wait(tasks, timeout=_LAST_SECONDS)
+            tasks = self._of(account)
         return ended
 
     async def _run_and_tell(self, work: Work[_T], end: asyncio.Future[None]) -> _T:

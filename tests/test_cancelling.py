@@ -522,3 +522,25 @@ def test_no_task_outlives_aclose() -> None:
             assert [caught.value.api_key_name] == list(client.unsettled_keys)
 
     run_virtually(main)
+
+
+def test_no_watch_that_begins_at_the_cut_off_outlives_aclose() -> None:
+    """Cut off, a create finds another's key under its name, and begins to watch for its own: that is ended, too."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
+            provider = StaticTokenProvider(sandbox.issue_token())
+            async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as other:
+                await other.create_key(CreateKeyRequest("grid-bot"))
+            await asyncio.sleep(100)
+            client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+            sandbox.faults.add(Hang(), operation="create_key")
+            call = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+            await asyncio.sleep(1)
+            before = set(asyncio.all_tasks())
+            await client.aclose()
+            assert set() == {task for task in asyncio.all_tasks() - before if "Janitor" in repr(task)}
+            with pytest.raises(FastKeyError):
+                await call
+
+    run_virtually(main)
