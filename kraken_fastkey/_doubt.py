@@ -11,13 +11,7 @@ _DONE: Final = {"create_key": "created", "update_key": "changed"}
 
 
 def unknown(call: Call[Any], error: FastKeyError, advice: str) -> UnknownOutcomeError:
-    """Return the error that a call of unknown outcome ends in.
-
-    Args:
-        call: What was asked.
-        error: What left it open.
-        advice: What the caller is to do.
-    """
+    """Return the error that a call of unknown outcome ends in."""
     name = str(call.api_key_name)
     done = _DONE[call.operation]
     return UnknownOutcomeError(

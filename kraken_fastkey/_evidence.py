@@ -76,12 +76,7 @@ def judge_create(
 
 
 def is_as_asked(key: KeyInfo, parameters: Mapping[str, Any]) -> bool:
-    """Whether a key is what a create request asked for, and nothing beyond that, as far as its description tells.
-
-    Args:
-        key: The key as Kraken described it.
-        parameters: What was asked for, as it was sent.
-    """
+    """Whether a key is what a create request asked for, and nothing beyond that, as far as its description tells."""
     return _has(key, {**_UNRESTRICTED, **parameters}, whole=True)
 
 

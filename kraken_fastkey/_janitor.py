@@ -44,14 +44,7 @@ Removal = Literal["deleted", "not_found", "failed"]
 
 
 class Janitor:
-    """Sees to it that an account has no key that nobody holds.
-
-    Args:
-        engine: What runs calls.
-        lister: What lists keys.
-        account: Whose keys.
-        background: What holds the tasks that outlive a call.
-    """
+    """Sees to it that an account has no key that nobody holds."""
 
     def __init__(self, engine: Engine, lister: Lister, account: Account, background: Background) -> None:
         self.engine = engine
@@ -82,13 +75,7 @@ class Janitor:
 
     @contextlib.contextmanager
     def reconciling(self, operation: str, name: str, failure: FastKeyError) -> Iterator[None]:
-        """Tell that the client begins to find out what became of a request, and whether it has found out.
-
-        Args:
-            operation: The client's method.
-            name: The key that it is about.
-            failure: What left it open.
-        """
+        """Tell that the client begins to find out what became of a request, and whether it has found out."""
         emit = self.engine.emitter.emit
         emit(ReconcileStarted, operation=operation, api_key_name=name, error_type=type(failure).__name__)
         error_type: str | None = None

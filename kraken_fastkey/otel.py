@@ -58,15 +58,10 @@ Attributes = dict[str, str | bool | int | float | tuple[str, ...]]
 
 @attrs.frozen
 class _Open:
-    """A span that has not ended yet, and is its task's present one.
-
-    Attributes:
-        span: The span.
-        token: What gives the task its former span back.
-    """
+    """A span that has not ended yet, and is its task's present one."""
 
     span: trace.Span
-    token: Any
+    token: Any  # gives the task its former span back
 
 
 class OpenTelemetryObserver:

@@ -108,12 +108,7 @@ def _show_version(ctx: click.Context, *, asked: bool) -> None:
 
 
 def run(arguments: Sequence[str], runtime: Runtime = SYSTEM) -> int:
-    """Run a command, and return its exit code.
-
-    Args:
-        arguments: The command and its arguments.
-        runtime: Time, sleep and chance.
-    """
+    """Run a command, and return its exit code."""
     invocation = Invocation(runtime=runtime)
     # An error may come before the options are read.
     as_json = "--json" in arguments

@@ -54,11 +54,6 @@ async def delete_each(invocation: Invocation, client: FastKeyClient, names: Iter
 def report_deletions(invocation: Invocation, came: Deletions, **more: Any) -> int:
     """Print what was deleted, and what was not; return the exit code, that of the first failure.
 
-    Args:
-        invocation: What was said for all commands.
-        came: What came of each key.
-        more: What else JSON is to have.
-
     Raises:
         FastKeyError: Why the only key was not deleted.
     """

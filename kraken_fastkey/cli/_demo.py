@@ -33,11 +33,7 @@ class _DemoError(Exception):
 
 
 def demo(*, as_json: bool = False) -> int:
-    """Run the demo, and return 0 if each step did what it shows, or it was interrupted.
-
-    Args:
-        as_json: Whether each step is a line of JSON.
-    """
+    """Run the demo, and return 0 if each step did what it shows, or it was interrupted."""
     with contextlib.suppress(KeyboardInterrupt):
         return asyncio.run(_run_demo(_say_in_json if as_json else _say))
     return 0

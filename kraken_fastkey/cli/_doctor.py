@@ -47,14 +47,7 @@ _TIMEOUTS: Final = Timeouts(total=15.0)
 
 @attrs.frozen
 class Finding:
-    """What was found at one place.
-
-    Attributes:
-        check: What was looked at.
-        status: How it is.
-        detail: What was seen.
-        remedy: What to do; empty if nothing is to be done.
-    """
+    """What was found at one place."""
 
     check: str
     status: Status

@@ -59,13 +59,7 @@ def plan_request(invocation: Invocation, change: CreateKeyRequest | UpdateKeyReq
 
 
 def show_requests(invocation: Invocation, *requests: PlannedRequest, **more: Any) -> None:
-    """Print requests that are not sent.
-
-    Args:
-        invocation: What was said for all commands.
-        requests: The requests, in order.
-        more: What else JSON is to have.
-    """
+    """Print requests that are not sent."""
     document = {"dry_run": True, **more, "requests": [attrs.asdict(request) for request in requests]}
     invocation.output.emit(document, lambda: Text("\n\n".join(map(_render, requests))))
 

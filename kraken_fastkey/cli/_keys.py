@@ -52,11 +52,7 @@ def describe_key(key: KeyInfo, now: float) -> dict[str, Any]:
 
 @attrs.frozen
 class _Keys:
-    """A table of keys, as wide as there is room: permissions and addresses get lines of their own, then names are cut.
-
-    Attributes:
-        rows: The cells.
-    """
+    """A table of keys, as wide as there is room: permissions and addresses get more lines, then names are cut."""
 
     rows: Sequence[Sequence[Text]]
 

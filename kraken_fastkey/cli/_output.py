@@ -51,11 +51,7 @@ def make_lines(rows: Iterable[tuple[str, Text | str | None]]) -> Text:
 
 
 class Output:
-    """Where a command prints.
-
-    Args:
-        as_json: Whether data is printed as JSON.
-    """
+    """Where a command prints."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json

@@ -26,12 +26,7 @@ from kraken_fastkey.cli._times import relative, to_json
 
 @attrs.frozen
 class _Planned:
-    """A key to delete.
-
-    Attributes:
-        key: The key.
-        reason: Why.
-    """
+    """A key to delete."""
 
     key: KeyInfo
     reason: Literal["expired", "old"]

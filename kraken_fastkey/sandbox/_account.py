@@ -65,12 +65,7 @@ class SandboxKey:
 
 
 class Account:
-    """The keys of one account.
-
-    Args:
-        mint: Where keys and secrets come from.
-        max_keys: How many keys the account may hold.
-    """
+    """The keys of one account."""
 
     def __init__(self, mint: Mint, max_keys: int) -> None:
         self._mint = mint

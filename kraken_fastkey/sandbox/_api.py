@@ -41,15 +41,7 @@ def unknown_method() -> Reply:
 
 
 class KrakenApi:
-    """The five operations on one account.
-
-    Args:
-        account: The keys.
-        tokens: The access tokens.
-        clock: Gives the time in Unix seconds.
-        user_info: What `get_user_info` tells: ``email`` and ``iban``.
-        history: What the list shows, which may be behind the truth.
-    """
+    """The five operations on one account, whose ``email`` and ``iban`` are its user info."""
 
     def __init__(
         self,

@@ -18,11 +18,7 @@ class _Work:
 
 
 class LateWork:
-    """Does work when it is due. There is no timer: whoever reads or changes anything calls `catch_up` first.
-
-    Args:
-        clock: Gives the time in Unix seconds.
-    """
+    """Does work when it is due. There is no timer: whoever reads or changes anything calls `catch_up` first."""
 
     def __init__(self, clock: SandboxClock) -> None:
         self._clock = clock

@@ -24,12 +24,7 @@ class Issued:
 
 
 class TokenBook:
-    """Issues access tokens, revokes them, and tells what one allows.
-
-    Args:
-        clock: Gives the time in Unix seconds.
-        mint: Where tokens come from.
-    """
+    """Issues access tokens, revokes them, and tells what one allows."""
 
     def __init__(self, clock: Callable[[], float], mint: Mint) -> None:
         self._clock = clock

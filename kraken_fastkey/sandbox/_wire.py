@@ -20,13 +20,7 @@ _LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Wire:
-    """Sends the answer to one request, and records its status.
-
-    Args:
-        request: The request.
-        record: Its place in the log.
-        clock: Gives the time in Unix seconds, for the ``Date`` header.
-    """
+    """Sends the answer to one request, and records its status."""
 
     def __init__(self, request: web.BaseRequest, record: RecordedRequest, clock: Callable[[], float]) -> None:
         self._request = request

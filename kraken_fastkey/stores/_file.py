@@ -39,12 +39,6 @@ class FileRecords:
 
     Beside the file `path` there are `path.lock`, for the lock, and `path.writing`, which is locked for the moment
     that a record is replaced: who saves need not wait for who has the lock.
-
-    Args:
-        path: The file, absolute.
-        content: What it keeps.
-        lock_timeout: How long to wait for the lock, in seconds.
-        runtime: Time, sleep and chance.
     """
 
     def __init__(self, path: Path, content: Content, lock_timeout: float, runtime: Runtime) -> None:

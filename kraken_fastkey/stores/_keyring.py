@@ -34,17 +34,6 @@ class KeyringRecords:
 
     Its locks are files: one for the account, and one for writing, which is the whole service's: where two accounts
     have the same service, Windows' backend moves the one to write the other.
-
-    Args:
-        keyring: The package.
-        service: The service.
-        account: The account.
-        content: What it keeps.
-        folder: Where the files for the locks are.
-        place: What it is, for the errors.
-        lock_timeout: How long to wait for a lock, in seconds.
-        allow_plaintext: Whether backends that keep secrets in clear will do.
-        runtime: Time, sleep and chance.
     """
 
     def __init__(

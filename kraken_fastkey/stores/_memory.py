@@ -18,12 +18,7 @@ _GUARD = threading.Lock()  # one for all, since each has it for a moment only
 
 
 class MemoryRecords:
-    """A record in memory, for the tasks and threads of one process.
-
-    Args:
-        lock_timeout: How long to wait for the lock, in seconds.
-        runtime: Time, sleep and chance.
-    """
+    """A record in memory, for the tasks and threads of one process."""
 
     __slots__ = ("_lock", "_lock_timeout", "_record", "_runtime", "_taken")
 

@@ -104,11 +104,7 @@ class _Unshown(sa.types.TypeDecorator[memoryview]):
 
 @attrs.frozen
 class _Failure:
-    """What went wrong, without the exception: SQLAlchemy's hold the parameters, and so the tokens.
-
-    Attributes:
-        reason: What to tell.
-    """
+    """What went wrong, without the exception: SQLAlchemy's hold the parameters, and so the tokens."""
 
     reason: str
 
