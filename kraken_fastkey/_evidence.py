@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -159,18 +159,18 @@ def _agrees(field: str, listed: Any, wanted: Any, *, whole: bool) -> bool:
         case datetime():
             return bool(int(listed.timestamp()) == wanted)
         case tuple():
-            return _networks(listed) == _networks(wanted)
+            return networks(listed) == networks(wanted)
         case _:
             return bool(listed == wanted)
 
 
-def _networks(entries: Any) -> set[object]:
-    """Return an allowlist in one form, whichever of the forms of an address it is written in."""
-    return {_network(entry) for entry in entries}
+def networks(entries: Iterable[str]) -> frozenset[str]:
+    """Return an allowlist in one spelling, however it is written: an address is a network of one."""
+    return frozenset(map(_network, entries))
 
 
-def _network(entry: str) -> object:
+def _network(entry: str) -> str:
     try:
-        return ipaddress.ip_network(entry, strict=False)
+        return str(ipaddress.ip_network(entry, strict=False))
     except ValueError:
         return entry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ from kraken_fastkey._errors import (
 )
 from kraken_fastkey._events.client import KrakenWarned
 from kraken_fastkey._events.verification import VerificationRetried
+from kraken_fastkey._evidence import networks
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName, KeyInfo, Permissions
 from kraken_fastkey._nonces import MemoryNonceSource, NonceSource, find_ahead
 from kraken_fastkey._observed import observe_attempt
@@ -299,7 +299,7 @@ def _of_info(info: KeyInfo, field: str) -> Any:
         return _seconds(value)
     if field == "permissions":
         return value.granted
-    return _networks(value) if field == "ip_allowlist" else value
+    return networks(value) if field == "ip_allowlist" else value
 
 
 def _of_key(key: FastApiKey) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def _of_key(key: FastApiKey) -> dict[str, Any]:
     if key.permissions is not None:
         wish["permissions"] = key.permissions.granted
     if key.ip_allowlist is not None:
-        wish["ip_allowlist"] = _networks(key.ip_allowlist)
+        wish["ip_allowlist"] = networks(key.ip_allowlist)
     if key.nonce_window is not None:
         wish["nonce_window"] = key.nonce_window
     return wish
@@ -322,7 +322,7 @@ def _of_request(expected: CreateKeyRequest | None, key: FastApiKey, info: KeyInf
         return {}
     wish: dict[str, Any] = {
         "permissions": (expected.permissions or Permissions()).granted,
-        "ip_allowlist": _networks(expected.ip_allowlist),
+        "ip_allowlist": networks(expected.ip_allowlist),
     }
     if not isinstance(expected.api_key_name, GeneratedName):
         wish["api_key_name"] = expected.api_key_name
@@ -349,18 +349,6 @@ def _after(span: timedelta, sent: float, now: float) -> int:
 
 def _seconds(moment: datetime | None) -> int:
     return 0 if moment is None else (moment - _EPOCH) // timedelta(seconds=1)
-
-
-def _networks(entries: tuple[str, ...]) -> frozenset[str]:
-    """Return an allowlist in one spelling: an address is a network of one."""
-    return frozenset(_network(entry) for entry in entries)
-
-
-def _network(entry: str) -> str:
-    try:
-        return str(ipaddress.ip_network(entry, strict=False))
-    except ValueError:
-        return entry
 
 
 def _is_met(wish: Any, told: Any) -> bool:

@@ -14,27 +14,15 @@ from kraken_fastkey import FastApiKey, StoreError
 from kraken_fastkey.cli._exits import CommandError, Exit, NotHandedOutError, tell_error
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
-from kraken_fastkey.cli._options import stack
+from kraken_fastkey.cli._options import env_prefix_option, file_option, stack
 from kraken_fastkey.stores._locks import in_thread
 
 _R = TypeVar("_R")
 
 _secret_options: Final = stack(
-    click.option(
-        "--env-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="PATH",
-        help="Write KRAKEN_API_KEY and KRAKEN_API_SECRET into this file; its other lines stay.",
-    ),
-    click.option(
-        "--env-prefix", default="KRAKEN_", show_default=True, metavar="PREFIX", help="What the two names begin with."
-    ),
-    click.option(
-        "--secret-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="PATH",
-        help="Write the secret, and nothing else, into this file.",
-    ),
+    file_option("--env-file", "Write KRAKEN_API_KEY and KRAKEN_API_SECRET into this file; its other lines stay."),
+    env_prefix_option,
+    file_option("--secret-file", "Write the secret, and nothing else, into this file."),
     click.option("--ccxt", is_flag=True, help="Print what ccxt's constructor takes, as JSON, the secret in clear."),
     click.option("--show-secret", is_flag=True, help="Print the secret in clear."),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -52,6 +53,14 @@ def stack(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
     return decorate
 
 
+def file_option(name: str, text: str) -> Callable[[_F], _F]:
+    """Return an option that names a file."""
+    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help=text)
+
+
+env_prefix_option: Final = click.option(
+    "--env-prefix", default="KRAKEN_", show_default=True, metavar="PREFIX", help="What the two names begin with."
+)
 permission_options: Final = stack(
     click.option(
         "--permission",

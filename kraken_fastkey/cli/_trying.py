@@ -9,6 +9,7 @@ import click
 from kraken_fastkey.cli._command import DataCommand
 from kraken_fastkey.cli._demo import demo
 from kraken_fastkey.cli._invocation import Invocation
+from kraken_fastkey.cli._options import file_option
 from kraken_fastkey.cli._sandbox import serve
 
 
@@ -29,12 +30,7 @@ def demo_command(invocation: Invocation) -> int:
     metavar="SECONDS",
     help="How long the token lasts; 4 hours, if not given.",
 )
-@click.option(
-    "--write-config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="Write a new configuration file for this sandbox, to pass with --config.",
-)
+@file_option("--write-config", "Write a new configuration file for this sandbox, to pass with --config.")
 @click.pass_obj
 def sandbox_command(
     invocation: Invocation, *, host: str, port: int, token_life: float, write_config: Path | None

@@ -16,6 +16,7 @@ from kraken_fastkey.cli._command import ProfileCommand
 from kraken_fastkey.cli._exits import CommandError, Exit
 from kraken_fastkey.cli._invocation import Invocation
 from kraken_fastkey.cli._keys import describe_key, render_key
+from kraken_fastkey.cli._options import env_prefix_option, file_option
 from kraken_fastkey.cli._session import api_url_of, find_key
 
 _MAX_BYTES: Final = 1024 * 1024
@@ -24,15 +25,8 @@ _NAMES: Final = ("API_KEY", "API_SECRET")
 
 @click.command("verify", cls=ProfileCommand)
 @click.argument("name", required=False)
-@click.option(
-    "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="Take KRAKEN_API_KEY and KRAKEN_API_SECRET from this file, not from the environment.",
-)
-@click.option(
-    "--env-prefix", default="KRAKEN_", show_default=True, metavar="PREFIX", help="What the two names begin with."
-)
+@file_option("--env-file", "Take KRAKEN_API_KEY and KRAKEN_API_SECRET from this file, not from the environment.")
+@env_prefix_option
 @click.pass_obj
 def verify_command(invocation: Invocation, *, name: str | None, env_file: Path | None, env_prefix: str) -> int:
     """Ask Kraken about a key, with the key itself.

@@ -35,7 +35,7 @@ _LEAK_CHECKED = pytest.StashKey["KrakenSandbox"]()
 @pytest.fixture
 def kraken_clock() -> Iterator[KrakenClock]:
     """The time of the test: it stands still, and moves by `await kraken_clock.travel(hours=5)`."""
-    from kraken_fastkey.testing._clock import KrakenClock  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey.testing._clock import KrakenClock
 
     clock = KrakenClock()
     with clock.running():
@@ -51,7 +51,7 @@ def kraken_sandbox_options() -> dict[str, Any]:
 @pytest.fixture
 def kraken_sandbox(kraken_clock: KrakenClock, kraken_sandbox_options: dict[str, Any]) -> Iterator[KrakenSandbox]:
     """A `KrakenSandbox` that listens, in a thread of its own, and lives in the time of `kraken_clock`."""
-    from kraken_fastkey.testing._threaded import running_sandbox  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey.testing._threaded import running_sandbox
 
     with running_sandbox(kraken_clock, kraken_sandbox_options) as sandbox:
         yield sandbox
@@ -72,7 +72,7 @@ def kraken_token(kraken_sandbox: KrakenSandbox) -> str:
 @pytest.fixture
 def kraken_grant(kraken_sandbox: KrakenSandbox) -> Grant:
     """What a user has granted who has just logged in: an access token for 4 hours, and a refresh token."""
-    from kraken_fastkey.testing._login import log_in  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey.testing._login import log_in
 
     return log_in(kraken_sandbox)
 
@@ -80,7 +80,7 @@ def kraken_grant(kraken_sandbox: KrakenSandbox) -> Grant:
 @pytest.fixture
 def kraken_grant_store(kraken_sandbox: KrakenSandbox, kraken_grant: Grant) -> GrantStore:
     """A `MemoryGrantStore` that holds `kraken_grant`."""
-    from kraken_fastkey.testing._login import store_with  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey.testing._login import store_with
 
     return store_with(kraken_grant, kraken_sandbox)
 
@@ -88,7 +88,7 @@ def kraken_grant_store(kraken_sandbox: KrakenSandbox, kraken_grant: Grant) -> Gr
 @pytest.fixture
 def kraken_oauth_client(request: pytest.FixtureRequest, kraken_sandbox: KrakenSandbox) -> OAuthClient:
     """An `OAuthClient` of the sandbox's public app. It is closed after the test."""
-    from kraken_fastkey.testing._login import oauth_client_of  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey.testing._login import oauth_client_of
 
     return _closed_after_the_test(oauth_client_of(kraken_sandbox), request)
 
@@ -98,7 +98,7 @@ def kraken_token_provider(
     request: pytest.FixtureRequest, kraken_oauth_client: OAuthClient, kraken_grant_store: GrantStore
 ) -> TokenProvider:
     """A `RefreshingTokenProvider` of a user who has logged in. It is closed after the test."""
-    from kraken_fastkey import RefreshingTokenProvider  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey import RefreshingTokenProvider
 
     return _closed_after_the_test(RefreshingTokenProvider(kraken_oauth_client, kraken_grant_store), request)
 
@@ -108,7 +108,7 @@ def kraken_client(
     request: pytest.FixtureRequest, kraken_sandbox: KrakenSandbox, kraken_token_provider: TokenProvider
 ) -> FastKeyClient:
     """A `FastKeyClient` of the sandbox, with tokens from `kraken_token_provider`. It is closed after the test."""
-    from kraken_fastkey import FastKeyClient  # noqa: PLC0415  # not at pytest's start
+    from kraken_fastkey import FastKeyClient
 
     return _closed_after_the_test(FastKeyClient(kraken_token_provider, base_url=kraken_sandbox.base_url), request)
 
@@ -128,7 +128,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     sandbox = item.stash.get(_LEAK_CHECKED, None)
     if sandbox is not None and report.passed:
-        from kraken_fastkey.testing._leaks import find_leaks  # noqa: PLC0415  # not at pytest's start
+        from kraken_fastkey.testing._leaks import find_leaks
 
         leaks = find_leaks(report.sections, sandbox.secrets)
         if leaks:
