@@ -117,18 +117,8 @@ def secret_options(function: Callable[..., _R]) -> Callable[..., _R]:
     """Add the options that say where a secret goes; the command gets them as one argument, `handing`."""
 
     @functools.wraps(function)
-    def command(
-        *args: Any,
-        show_secret: bool,
-        ccxt: bool,
-        env_file: Path | None,
-        env_prefix: str,
-        secret_file: Path | None,
-        **more: Any,
-    ) -> _R:
-        handing = Handing(
-            show_secret=show_secret, ccxt=ccxt, env_file=env_file, env_prefix=env_prefix, secret_file=secret_file
-        )
-        return function(*args, handing=handing, **more)
+    def command(*args: Any, **options: Any) -> _R:
+        said = {field.name: options.pop(field.name) for field in attrs.fields(Handing)}
+        return function(*args, handing=Handing(**said), **options)
 
     return _secret_options(command)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Protocol
 
+import attrs
 import pytest
 
 from kraken_fastkey._errors import StoreError, StoreLockTimeoutError
@@ -32,6 +33,7 @@ class StoreConformance:
 
     _protocol: ClassVar[type]
     _stale: ClassVar[type[StoreError]]
+    _examples: ClassVar[Mapping[str, Any]]  # of what a store holds: "full", "bare" and "long"
     _counts: ClassVar[int]  # what a save adds to the generation that it is given
 
     def _make(self, name: str, generation: int) -> Any:
@@ -60,6 +62,16 @@ class StoreConformance:
         expect(None, await store.load(), "load of an empty store")
         async with store.lock():
             expect(None, await store.load(), "load of an empty store")
+
+    @pytest.mark.parametrize("example", ["full", "bare", "long"])
+    async def test_record_comes_back_whole(self, make_store: _MakeStore, example: str) -> None:
+        """All of a record comes back, from another store on the same place as well."""
+        record = self._examples[example]
+        saved = await make_store().save(record)
+        expect(attrs.evolve(record, generation=1), saved, "what save returned")
+        loaded = await make_store().load()
+        expect(saved, loaded, "load after a save")
+        expect(dict(record.unknown), dict(loaded.unknown), "unknown fields")
 
     async def test_one_of_many_is_saved(self, make_store: _MakeStore) -> None:
         """Of many records of the next generation one is saved; who saves another is told that it is stale."""

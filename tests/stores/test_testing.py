@@ -105,7 +105,7 @@ class MyStore(MemoryGrantStore):
         grant = await super().load()
         return grant and attrs.evolve(grant, unknown={})
 """,
-        {"test_unknown_fields_survive", "test_grant_comes_back_whole"},
+        {"test_unknown_fields_survive", "test_record_comes_back_whole"},
     ),
     "TestTakesAnyKey": (
         """
