@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import attrs
+
 from kraken_fastkey.sandbox._account import Account, SandboxKey
 from kraken_fastkey.sandbox._history import ListHistory
 from kraken_fastkey.sandbox._messages import Call, Reply, json_reply
@@ -40,23 +42,15 @@ def unknown_method() -> Reply:
     return kraken_error(404, UNKNOWN_METHOD)
 
 
+@attrs.frozen(eq=False, repr=False)
 class KrakenApi:
     """The five operations on one account, whose ``email`` and ``iban`` are its user info."""
 
-    def __init__(
-        self,
-        account: Account,
-        tokens: TokenBook,
-        clock: Callable[[], float],
-        user_info: Mapping[str, str],
-        history: ListHistory,
-    ) -> None:
-        self._account = account
-        self._tokens = tokens
-        self._clock = clock
-        self._user_info = user_info
-        self._history = history
-        self._writes = {"create_key": self._create, "update_key": self._update, "delete_key": self._delete}
+    _account: Account
+    _tokens: TokenBook
+    _clock: Callable[[], float]
+    _user_info: Mapping[str, str]
+    _history: ListHistory
 
     def answer(self, call: Call) -> Reply:
         """Carry out a call, and return its answer; the token is looked at before the body is."""
@@ -93,7 +87,8 @@ class KrakenApi:
         if call.operation == "get_user_info":
             return self._user_info
         before = self._account.listed()
-        result = self._writes[call.operation](read_object(call.media_type, call.body), token)
+        writes = {"create_key": self._create, "update_key": self._update, "delete_key": self._delete}
+        result = writes[call.operation](read_object(call.media_type, call.body), token)
         self._history.note(before, self._clock())
         return result
 

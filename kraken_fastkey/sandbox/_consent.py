@@ -27,6 +27,7 @@ class _Asked:
     expires_at: float
 
 
+@attrs.frozen(eq=False, repr=False)
 class Consent:
     """Asks users what an app may do, and sends them back to it.
 
@@ -39,22 +40,13 @@ class Consent:
         account: Whose account it is, as the page tells it.
     """
 
-    def __init__(
-        self,
-        clients: ClientBook,
-        grants: GrantBook,
-        clock: Callable[[], float],
-        rng: random.Random,
-        issuer: Callable[[], str],
-        account: str,
-    ) -> None:
-        self._clients = clients
-        self._grants = grants
-        self._clock = clock
-        self._rng = rng
-        self._issuer = issuer
-        self._account = account
-        self._asked: dict[str, _Asked] = {}
+    _clients: ClientBook
+    _grants: GrantBook
+    _clock: Callable[[], float]
+    _rng: random.Random
+    _issuer: Callable[[], str]
+    _account: str
+    _asked: dict[str, _Asked] = attrs.field(factory=dict[str, _Asked], init=False)
 
     def answer(self, call: Call) -> Reply:
         """Show the page, or take the user's decision."""

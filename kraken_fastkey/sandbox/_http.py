@@ -31,6 +31,7 @@ from kraken_fastkey.sandbox._trading import refused
 from kraken_fastkey.sandbox._wire import Wire
 
 
+@attrs.define(eq=False, repr=False)
 class HttpFace:
     """Answers aiohttp's requests.
 
@@ -46,22 +47,13 @@ class HttpFace:
         open_requests: How many requests are being answered.
     """
 
-    def __init__(
-        self,
-        operations: Mapping[str, Callable[[Call], Reply]],
-        faults: Faults,
-        requests: list[RecordedRequest],
-        clock: SandboxClock,
-        late: LateWork,
-        sleep: Callable[[float], Awaitable[object]],
-    ) -> None:
-        self._operations = operations
-        self._faults = faults
-        self._requests = requests
-        self._clock = clock
-        self._late = late
-        self._sleep = sleep
-        self.open_requests = 0
+    _operations: Mapping[str, Callable[[Call], Reply]]
+    _faults: Faults
+    _requests: list[RecordedRequest]
+    _clock: SandboxClock
+    _late: LateWork
+    _sleep: Callable[[float], Awaitable[object]]
+    open_requests: int = attrs.field(default=0, init=False)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record a request, read its body, and answer it or let its fault happen."""

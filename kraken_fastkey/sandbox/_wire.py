@@ -9,6 +9,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, NoReturn
 
+import attrs
 from aiohttp import web
 
 from kraken_fastkey.sandbox._faults import Drip, Truncate
@@ -19,13 +20,13 @@ from kraken_fastkey.sandbox._recording import RecordedRequest
 _LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
+@attrs.frozen(eq=False, repr=False)
 class Wire:
     """Sends the answer to one request, and records its status."""
 
-    def __init__(self, request: web.BaseRequest, record: RecordedRequest, clock: Callable[[], float]) -> None:
-        self._request = request
-        self._record = record
-        self._clock = clock
+    _request: web.BaseRequest
+    _record: RecordedRequest
+    _clock: Callable[[], float]
 
     def send(self, reply: Reply) -> web.Response:
         self._record.status = reply.status
