@@ -12,8 +12,6 @@ from typing import Final, TypeVar
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
 from kraken_fastkey._tokens import TokenProvider, as_observer
 
-__all__ = ["LOCKOUT_SECONDS", "Account"]
-
 _T = TypeVar("_T")
 
 LOCKOUT_SECONDS: Final = 15 * 60.0

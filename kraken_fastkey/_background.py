@@ -11,8 +11,6 @@ from typing import Any, Final, Protocol, TypeVar
 from kraken_fastkey._errors import ClientClosedError
 from kraken_fastkey._progress import Progress
 
-__all__ = ["Background", "Work", "join"]
-
 _LAST_SECONDS: Final = 1.0
 
 _T = TypeVar("_T")

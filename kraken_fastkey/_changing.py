@@ -13,8 +13,6 @@ from kraken_fastkey._janitor import SETTLING, Janitor
 from kraken_fastkey._models import UpdateKeyRequest
 from kraken_fastkey._wire import delete_key, update_key
 
-__all__ = ["Change", "Deletion"]
-
 _LOOK: Final = "see in list_keys() how it is now, and update it again if need be"
 
 

@@ -22,8 +22,6 @@ from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._wire import create_key
 
-__all__ = ["Creation", "Save"]
-
 _DELETE_IT: Final = "if list_keys() shows it, delete it, since its secret is lost, and create another"
 
 Save = Callable[[FastApiKey], Awaitable[object]]

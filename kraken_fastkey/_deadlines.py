@@ -12,8 +12,6 @@ import math
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Deadlines", "Limit"]
-
 
 class Deadlines:
     """The limits that are running. One serves one event loop at a time."""

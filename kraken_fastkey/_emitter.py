@@ -14,8 +14,6 @@ from kraken_fastkey._events.event import Event, EventHook, HookFailed
 from kraken_fastkey._log_records import is_logged, log
 from kraken_fastkey._runtime import SYSTEM, Runtime
 
-__all__ = ["CALL", "CallScope", "Emitter", "hook_fault", "next_id"]
-
 _P = ParamSpec("_P")
 _IDS: Final = itertools.count(1)
 _NONE: Final[frozenset[type[BaseException]]] = frozenset()  # shared by all emitters, of which there may be many

@@ -37,8 +37,6 @@ from kraken_fastkey._tokens import AccessToken, TokenProvider
 from kraken_fastkey._transport import Transport
 from kraken_fastkey._wire import Answer, Call, Success, read_answer
 
-__all__ = ["Engine"]
-
 _T = TypeVar("_T")
 _UNOBSERVED: Final = contextlib.nullcontext(lambda: None)
 _MAX_REJECTED_TOKENS: Final = 3  # a provider may hand out one bad token after another for ever

@@ -12,8 +12,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = ["PREFIX", "RECORDS", "is_logged", "log"]
-
 PREFIX: Final = "kraken_fastkey_"
 """What a record's own attributes begin with, so that they are none of `logging.LogRecord`'s."""
 

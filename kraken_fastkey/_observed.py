@@ -14,8 +14,6 @@ from kraken_fastkey._errors import FastKeyError
 from kraken_fastkey._events.observed import AttemptEnded, AttemptOutcome, AttemptStarted, CallEnded, CallStarted
 from kraken_fastkey._runtime import Runtime
 
-__all__ = ["AttemptReport", "ObservedWork", "observe_attempt", "observe_read"]
-
 _T = TypeVar("_T")
 
 

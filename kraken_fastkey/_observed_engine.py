@@ -14,8 +14,6 @@ from kraken_fastkey._progress import Progress
 from kraken_fastkey._tokens import AccessToken
 from kraken_fastkey._wire import Answer, Call
 
-__all__ = ["ObservedEngine"]
-
 _T = TypeVar("_T")
 
 

@@ -24,8 +24,6 @@ from kraken_fastkey._turns import Turns
 from kraken_fastkey._values import Value
 from kraken_fastkey._wire.http import ACCEPT, MAX_ANSWER_BYTES, Completeness, WireRequest, WireResponse
 
-__all__ = ["AiohttpTransport", "Timeouts", "Transport", "check_base_url", "check_session", "user_agent"]
-
 _MAX_CONNECTIONS: Final = 100  # as aiohttp's own default: with fewer, callers would wait for no reason
 _MAX_SECONDS: Final = 1e9  # longer than anybody waits, and small enough for an event loop
 _PIECE: Final = 64 * 1024  # bytes to read at once; as many as aiohttp holds before it stops reading

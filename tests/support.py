@@ -33,8 +33,9 @@ def event_classes() -> list[type[Event]]:
     modules = [
         importlib.import_module(f"{_events.__name__}.{found.name}") for found in pkgutil.iter_modules(_events.__path__)
     ]
-    kinds = [getattr(module, name) for module in modules for name in module.__all__]
-    return [kind for kind in kinds if isinstance(kind, type) and "name" in vars(kind) and kind is not Event]
+    kinds = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    named = [kind for kind in kinds if issubclass(kind, Event) and "name" in vars(kind) and kind is not Event]
+    return list(dict.fromkeys(named))  # one module may import another's
 
 
 class FakeTime:

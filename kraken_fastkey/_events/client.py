@@ -8,17 +8,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = [
-    "ClosingCutOff",
-    "DangerousKeyRequested",
-    "KrakenWarned",
-    "LockoutEnded",
-    "LockoutStarted",
-    "RequestsLeftOpen",
-    "RetryScheduled",
-    "TokenRejected",
-]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RetryScheduled(Event):

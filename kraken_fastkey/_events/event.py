@@ -9,8 +9,6 @@ import attrs
 
 from kraken_fastkey._values import Value
 
-__all__ = ["Event", "EventHook", "HookFailed"]
-
 
 @attrs.frozen(eq=False, repr=False)
 class Event(Value):

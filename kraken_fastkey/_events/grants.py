@@ -8,17 +8,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = [
-    "GrantAging",
-    "GrantLost",
-    "GrantNotSaved",
-    "RefreshAdopted",
-    "RefreshEnded",
-    "RefreshFailed",
-    "RefreshStarted",
-    "TokenLifeAssumed",
-]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefreshStarted(Event):

@@ -8,33 +8,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = [
-    "LeaseEntered",
-    "LeaseEvent",
-    "LeaseExpired",
-    "LeaseFailing",
-    "LeaseKeyDeleted",
-    "LeaseKeyDiffers",
-    "LeaseKeyGone",
-    "LeaseKeyHandedOver",
-    "LeaseKeyLockedOut",
-    "LeaseKeyMade",
-    "LeaseKeyNotDeleted",
-    "LeaseKeyNotPlaced",
-    "LeaseKeyNotProbed",
-    "LeaseKeyRefused",
-    "LeaseKeyTaken",
-    "LeaseKeyTakenUnseen",
-    "LeaseKeyUnknown",
-    "LeaseLeft",
-    "LeaseListenerFailed",
-    "LeaseNotCleared",
-    "LeaseRecovered",
-    "LeaseRotationEnded",
-    "LeaseRotationStarted",
-    "LeaseSwept",
-]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class LeaseEvent(Event):

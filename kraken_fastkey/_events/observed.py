@@ -9,8 +9,6 @@ import attrs
 from kraken_fastkey._errors import Outcome
 from kraken_fastkey._events.event import Event
 
-__all__ = ["AttemptEnded", "AttemptOutcome", "AttemptStarted", "CallEnded", "CallStarted"]
-
 AttemptOutcome = Literal["succeeded"] | Outcome
 """What an attempt did at Kraken: `"succeeded"`, or how it failed, see `Outcome`."""
 

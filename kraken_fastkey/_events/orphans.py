@@ -8,17 +8,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = [
-    "KeyRenamed",
-    "OrphanDeleted",
-    "OrphanNotDeleted",
-    "OrphanSettled",
-    "OrphanSuspected",
-    "ReconcileEnded",
-    "ReconcileLooked",
-    "ReconcileStarted",
-]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReconcileStarted(Event):

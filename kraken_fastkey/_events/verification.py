@@ -8,8 +8,6 @@ import attrs
 
 from kraken_fastkey._events.event import Event
 
-__all__ = ["VerificationRetried"]
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VerificationRetried(Event):

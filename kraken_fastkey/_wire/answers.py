@@ -25,12 +25,10 @@ from kraken_fastkey._errors import (
 )
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.codes import Verdict, is_warning, judge
-from kraken_fastkey._wire.converter import Faults
 from kraken_fastkey._wire.decoding import decode
 from kraken_fastkey._wire.excerpt import excerpt, mask_runs, masked_line, one_line, told_media_type
+from kraken_fastkey._wire.fields import Faults
 from kraken_fastkey._wire.http import MAX_ANSWER_BYTES, WireResponse, parse_date, parse_retry_after, server_time
-
-__all__ = ["Answer", "Success", "read_answer", "unreadable"]
 
 _T = TypeVar("_T")
 

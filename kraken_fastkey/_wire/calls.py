@@ -23,10 +23,9 @@ from kraken_fastkey._models import (
     resolve_times,
 )
 from kraken_fastkey._validation import FieldError, check_name
-from kraken_fastkey._wire.converter import Faults, structure
+from kraken_fastkey._wire.converter import structure
+from kraken_fastkey._wire.fields import Faults
 from kraken_fastkey._wire.http import WireRequest
-
-__all__ = ["LIST_PATHS", "Call", "create_key", "delete_key", "get_user_info", "list_keys", "update_key"]
 
 _T = TypeVar("_T")
 _PATH: Final = "/fast-api-key"

@@ -28,8 +28,6 @@ from kraken_fastkey._errors import (
 )
 from kraken_fastkey._values import Value
 
-__all__ = ["Verdict", "is_warning", "judge"]
-
 
 @attrs.frozen(eq=False, repr=False)
 class Verdict(Value):

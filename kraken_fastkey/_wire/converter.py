@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 from kraken_fastkey._wire.fields import Faults
 from kraken_fastkey._wire.usual import read_usual
 
-__all__ = ["Faults", "structure"]
-
 _T = TypeVar("_T")
 
 

@@ -10,8 +10,6 @@ try:
 except ModuleNotFoundError:  # the extra `speedups` is not installed
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["decode"]
-
 # orjson makes a float of an int that has more than 64 bits, and so loses digits; those have 19 or more of them.
 _LARGE: Final = b"0" * 19
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")  # to search for that takes a tenth of a pattern's time

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["excerpt", "mask_runs", "masked_line", "one_line", "told_media_type"]
-
 _LIMIT: Final = 200
 _READ: Final = 8192  # a title or the first fields of an object are found in this many bytes
 _TITLE_READ: Final = 600  # html.unescape fails at `&#` and more digits than int() takes, which may be 640

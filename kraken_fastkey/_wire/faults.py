@@ -14,8 +14,6 @@ from cattrs.gen import make_dict_structure_fn, override
 from kraken_fastkey._models import FastApiKey, KeyInfo, UserInfo
 from kraken_fastkey._wire.fields import Faults, WrongTypeError, hooks_of, sort_fields
 
-__all__ = ["structure_and_tell"]
-
 _T = TypeVar("_T")
 
 

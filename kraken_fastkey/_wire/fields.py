@@ -18,21 +18,6 @@ from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._secret import SecretStr
 
-__all__ = [
-    "TEXT_TIMES",
-    "UNIX_TIMES",
-    "Faults",
-    "Hook",
-    "WrongTypeError",
-    "cached_by_class",
-    "hooks_of",
-    "kinds_of",
-    "permissions_of",
-    "readable_of",
-    "sort_fields",
-    "text_time",
-]
-
 _T = TypeVar("_T")
 
 TEXT_TIMES: Final = ("created_time", "modified_time")

@@ -13,17 +13,6 @@ import attrs
 
 from kraken_fastkey._frozendict import FrozenDict
 
-__all__ = [
-    "ACCEPT",
-    "MAX_ANSWER_BYTES",
-    "Completeness",
-    "WireRequest",
-    "WireResponse",
-    "parse_date",
-    "parse_retry_after",
-    "server_time",
-]
-
 ACCEPT: Final = FrozenDict(
     {
         "Accept": "application/json",

@@ -20,11 +20,10 @@ from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._models import KeyInfo, Permissions
 from kraken_fastkey._wire.answers import Answer, read_answer
 from kraken_fastkey._wire.calls import Call
-from kraken_fastkey._wire.converter import Faults, structure
+from kraken_fastkey._wire.converter import structure
 from kraken_fastkey._wire.excerpt import masked_line
+from kraken_fastkey._wire.fields import Faults
 from kraken_fastkey._wire.http import WireRequest, WireResponse
-
-__all__ = ["KEY_INFO_PATH", "DescribedKey", "get_api_key_info", "has_code", "read_private"]
 
 _T = TypeVar("_T")
 

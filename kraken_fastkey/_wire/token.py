@@ -18,11 +18,9 @@ from kraken_fastkey._errors import FastKeyError, OAuthError, ReauthorizationRequ
 from kraken_fastkey._secret import SecretStr
 from kraken_fastkey._wire.answers import read_answer, unreadable
 from kraken_fastkey._wire.calls import Call
-from kraken_fastkey._wire.converter import Faults
 from kraken_fastkey._wire.excerpt import masked_line
+from kraken_fastkey._wire.fields import Faults
 from kraken_fastkey._wire.http import WireRequest, WireResponse
-
-__all__ = ["TokenAnswer", "TokenOperation", "code_request", "read_token_answer", "refresh_request"]
 
 TokenOperation = Literal["exchange_code", "refresh"]
 

@@ -22,8 +22,6 @@ from kraken_fastkey._wire.fields import (
     text_time,
 )
 
-__all__ = ["OddError", "read_usual"]
-
 _T = TypeVar("_T")
 
 
