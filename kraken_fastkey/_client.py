@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
@@ -318,9 +319,9 @@ class FastKeyClient(Unpicklable):
             self._own_janitor = Janitor(shared.engine, shared.lister, self._account, shared.background)
         return self._own_janitor
 
-    async def _perform(self, work: Work[_T]) -> _T:
+    def _perform(self, work: Work[_T]) -> Awaitable[_T]:
         shared = self._shared
-        return await shared.background.perform(shared.engine.observe(work), self._account)
+        return shared.background.perform(shared.engine.observe(work), self._account)
 
     def _check_open(self) -> None:
         if self._closed or (self._owner is not None and self._owner._closed):  # noqa: SLF001  # of our own class

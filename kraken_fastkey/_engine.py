@@ -307,7 +307,7 @@ class Engine:
             return None
         if len(progress.rejected) >= _MAX_REJECTED_TOKENS:
             return None
-        progress.rejected.add(token.value)
+        progress.rejected |= {token.value}
         self.emitter.emit(TokenRejected, operation=call.operation, generation=token.generation)
         progress.counted -= 1
         return token

@@ -6,6 +6,7 @@ Names and meanings are those of Kraken's OpenAPI description (`APIKeyParameters`
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import secrets
 import time
@@ -194,9 +195,12 @@ class Permissions(Value):
 
     def flags(self) -> dict[str, bool]:
         """Return the flags that are set, `True` or `False`, by name; `extra` among them."""
-        flags = {name: flag for name in self.NAMES if (flag := getattr(self, name)) is not None}
+        flags = {name: flag for name, flag in zip(self.NAMES, _flags_of(self), strict=True) if flag is not None}
         flags.update(self.extra)
         return flags
+
+
+_flags_of: Final = operator.attrgetter(*Permissions.NAMES)
 
 
 def _check_permissions(value: object) -> Permissions:
@@ -274,7 +278,8 @@ def _check_request(request: CreateKeyRequest | UpdateKeyRequest) -> None:
     if isinstance(request.api_key_name, GeneratedName):
         object.__setattr__(request, "api_key_name", request.api_key_name.adopt())
     faults = _collect_faults(request)
-    faults |= _time_faults(request, _resolve(request, now, passing_over=faults), now)
+    _, time_faults = _resolve(request, now, passing_over=faults)
+    faults |= time_faults
     if faults:
         raise InvalidRequestError(faults)
 
@@ -356,39 +361,31 @@ def resolve_times(request: CreateKeyRequest | UpdateKeyRequest, now: float) -> d
     Raises:
         InvalidRequestError: A time has passed meanwhile, or leads out of the calendar.
     """
-    moments = _resolve(request, now)
-    faults = _time_faults(request, moments, now)
+    moments, faults = _resolve(request, now)
     if faults:
         raise InvalidRequestError(faults)
-    return {field: moment for field, moment in moments.items() if isinstance(moment, int)}
+    return moments
 
 
 def _resolve(
     request: CreateKeyRequest | UpdateKeyRequest, now: float, *, passing_over: Container[str] = ()
-) -> dict[str, int | FieldError]:
-    moments: dict[str, int | FieldError] = {}
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the times that are set, as whole Unix seconds, and what is wrong with them, each by field."""
+    moments: dict[str, int] = {}
+    faults: dict[str, str] = {}
     for field in ("query_from", "query_to", "valid_until"):
         value: Time | None = getattr(request, field)
         if value is not None and field not in passing_over:
             try:
                 moments[field] = to_unix(value, now)
             except FieldError as error:
-                moments[field] = error
-    return moments
-
-
-def _time_faults(
-    request: CreateKeyRequest | UpdateKeyRequest, moments: Mapping[str, int | FieldError], now: float
-) -> dict[str, str]:
-    if not moments:
-        return {}
-    faults = {field: str(moment) for field, moment in moments.items() if isinstance(moment, FieldError)}
-    start, end, expiry = moments.get("query_from"), moments.get("query_to"), moments.get("valid_until")
-    if isinstance(start, int) and isinstance(end, int) and 0 < end < start:
+                faults[field] = str(error)
+    start, end, expiry = moments.get("query_from", 0), moments.get("query_to", 0), moments.get("valid_until", 0)
+    if 0 < end < start:
         faults["query_from"] = f"is after query_to, by {start - end} s: swap them"
-    if isinstance(expiry, int) and 0 < expiry <= now:
+    if 0 < expiry <= now:
         faults["valid_until"] = f"is not in the future ({request.valid_until}): the key would be dead at birth"
-    return faults
+    return moments, faults
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -36,7 +36,7 @@ class Progress:
     departed: bool = False
     in_doubt: bool = False
     abandoned: bool = False
-    rejected: set[SecretStr] = attrs.field(factory=set)
+    rejected: frozenset[SecretStr] = frozenset()
     status: int | None = None
     version: tuple[int, int] | None = None
     error: FastKeyError | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -34,13 +35,11 @@ class _Plan:
     """How the fields of a class are read.
 
     Attributes:
-        kinds: The types of those that are taken as they come.
-        hooks: What reads each field, by its name.
+        readers: By a field's name in JSON, our own name for it, its type if it is taken as it comes, and what reads it.
         copies: Under which name the text of a time is kept, too, by the time's name.
     """
 
-    kinds: Mapping[str, type]
-    hooks: Mapping[str, Hook]
+    readers: Mapping[str, tuple[str, type | None, Hook]]
     copies: Mapping[str, str]
 
 
@@ -51,16 +50,20 @@ def read_usual(value: Any, cls: type[_T]) -> _T:
         Exception: Something is odd: a field is missing, is not of its usual type, or makes no sense.
     """
     plan = _plan_of(cls)
-    kinds, hooks = plan.kinds, plan.hooks
+    readers = plan.readers
     fields: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
-    for name, field in value.items():
-        if type(field) is kinds.get(name):
+    for told, field in value.items():
+        reader = readers.get(told)
+        if reader is None:
+            unknown[told] = field
+            continue
+        # Our own name, not the equal one of the answer: Python matches arguments by identity first.
+        name, kind, hook = reader
+        if type(field) is kind:
             fields[name] = field  # most of them: to call a hook would take three times as long
-        elif name not in hooks:
-            unknown[name] = field
         elif field is not None:
-            fields[name] = hooks[name](field, None)
+            fields[name] = hook(field, None)
     for name, copy in plan.copies.items():
         if name in fields:
             fields[copy] = value[name]
@@ -71,9 +74,10 @@ def read_usual(value: Any, cls: type[_T]) -> _T:
 
 @cached_by_class
 def _plan_of(cls: type[Any]) -> _Plan:
-    readable = readable_of(cls)
+    readable, kinds = readable_of(cls), kinds_of(cls)
     hooks = {name: _HOOKS.get(name, hook) for name, hook in hooks_of(cls).items() if name in readable}
-    return _Plan(kinds_of(cls), hooks, {name: f"{name}_raw" for name in TEXT_TIMES if name in readable})
+    readers = {name: (name, kinds.get(name), hook) for name, hook in hooks.items()}
+    return _Plan(readers, {name: sys.intern(f"{name}_raw") for name in TEXT_TIMES if name in readable})
 
 
 def _permissions(value: Any, _: Any) -> Permissions:
