@@ -236,21 +236,21 @@ class _Hold:
 
     def __init__(self, account: Account, names: tuple[str, ...], within: float | None) -> None:
         self._account = account
-        self._names = names
+        # In one order for all, so that no two wait for each other.
+        self._names = sorted(set(names))
+        self._held = 0  # so many of them, from the first
         self._within = within
-        self._held: list[str] = []
 
     async def __aenter__(self) -> None:
         until: float | None = None
         try:
-            # In one order for all, so that no two wait for each other.
-            for name in sorted(set(self._names)):
+            for name in self._names:
                 if not self._account.take_at_once(name):
                     now = asyncio.get_running_loop().time()
                     if until is None and self._within is not None:
                         until = now + self._within
                     await self._account.take(name, None if until is None else until - now)
-                self._held.append(name)
+                self._held += 1
         except BaseException:
             self._give_back()
             raise
@@ -261,6 +261,6 @@ class _Hold:
         self._give_back()
 
     def _give_back(self) -> None:
-        for name in self._held:
+        for name in self._names[: self._held]:
             self._account.give_back(name)
-        self._held.clear()
+        self._held = 0

@@ -62,7 +62,7 @@ class Creation:
         self._reconciles = reconciles
         self._save = save
         self.progress = self._engine.begin()
-        self._ghosts: set[str] = set()
+        self._ghosts: frozenset[str] = frozenset()
         self._has_key = False
         self._is_saved = False
         self._cut_off = False
@@ -146,7 +146,7 @@ class Creation:
         Should it turn up later, it is deleted then: meanwhile the new name cannot collide with it.
         """
         ghost = self.api_key_name
-        self._ghosts.add(ghost)
+        self._ghosts |= {ghost}
         self._janitor.suspect(ghost)
         again = False
         removal = "failed"

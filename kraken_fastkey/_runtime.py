@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 
 import attrs
 
+_AT_EASE = contextlib.nullcontext()
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Runtime:
@@ -31,7 +33,7 @@ class Runtime:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rest: Callable[[float], Awaitable[None]] = attrs.Factory(lambda self: self.sleep, takes_self=True)
     random: Callable[[], float] = system_random.random
-    working: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    working: Callable[[], AbstractContextManager[None]] = lambda: _AT_EASE
 
 
 SYSTEM = Runtime()

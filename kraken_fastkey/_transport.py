@@ -175,13 +175,28 @@ class _OneShotPayload(aiohttp.BytesPayload):
     Args:
         body: The bytes.
         media_type: What they are.
-        leaving: Called before they go out, with what writes them.
+        departing: Called before they go out.
+        limit: The attempt's; from then on, the wait for the answer is bounded by
+        pause: so many seconds.
+        in_pieces: Whether the answer is to be read in small pieces.
     """
 
-    def __init__(self, body: bytes, media_type: str, leaving: Callable[[AbstractStreamWriter], object]) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        media_type: str,
+        *,
+        departing: Callable[[], object],
+        limit: Limit,
+        pause: float | None,
+        in_pieces: bool,
+    ) -> None:
         super().__init__(body, content_type=media_type)
         self.sent = False
-        self._leaving = leaving
+        self._departing = departing
+        self._limit = limit
+        self._pause = pause
+        self._in_pieces = in_pieces
 
     @property
     def consumed(self) -> bool:
@@ -193,7 +208,10 @@ class _OneShotPayload(aiohttp.BytesPayload):
         if self.sent:
             raise ConnectionAbortedError("not sent a second time")
         self.sent = True
-        self._leaving(writer)
+        self._limit.pause_at_most(self._pause)
+        if self._in_pieces:
+            _read_in_pieces(writer)
+        self._departing()
         await super().write_with_length(writer, content_length)
 
 
@@ -272,14 +290,14 @@ class AiohttpTransport:
         limit = self._deadlines.within(min(bounds, default=None))
         payload: _OneShotPayload | None = None
         if request.body:
-
-            def leaving(writer: AbstractStreamWriter) -> None:
-                limit.pause_at_most(self._timeouts.read)
-                if self._owns_session:
-                    _read_in_pieces(writer)
-                departing()
-
-            payload = _OneShotPayload(request.body, request.media_type, leaving)
+            payload = _OneShotPayload(
+                request.body,
+                request.media_type,
+                departing=departing,
+                limit=limit,
+                pause=self._timeouts.read,
+                in_pieces=self._owns_session,
+            )
         try:
             if not self._turns.take_at_once():
                 await self._wait_for_turn(authorization, limit)

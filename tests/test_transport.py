@@ -29,6 +29,7 @@ from kraken_fastkey import (
     UnknownOutcomeError,
     UpdateKeyRequest,
 )
+from kraken_fastkey._deadlines import Deadlines
 from kraken_fastkey._transport import _OneShotPayload, _read_in_pieces
 from kraken_fastkey.sandbox import Hang, KrakenSandbox
 
@@ -130,7 +131,10 @@ async def test_a_body_goes_out_once() -> None:
             written.append(chunk)
 
     writer: Any = Writer()
-    payload = _OneShotPayload(b"{}", "application/json", lambda _: None)
+    limit = Deadlines().within(None)
+    payload = _OneShotPayload(
+        b"{}", "application/json", departing=lambda: None, limit=limit, pause=30.0, in_pieces=True
+    )
     assert payload.consumed is False
     await payload.write_with_length(writer, None)
     assert payload.consumed is True

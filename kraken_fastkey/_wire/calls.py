@@ -5,6 +5,7 @@ Paths, bodies and answers are those of Kraken's OpenAPI description, `paths`.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -79,7 +80,7 @@ def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
     return Call(
         operation="create_key",
         request=_with_body("POST", {"api_key_name": name, **parameters}),
-        read_result=lambda result: _read_created(result, name),
+        read_result=functools.partial(_read_created, name),
         repeatable=False,
         api_key_name=name,
         permissions=request.permissions,
@@ -163,7 +164,7 @@ def _without_body(path: str) -> WireRequest:
     return WireRequest("GET", path)
 
 
-def _read_created(result: Any, name: str) -> FastApiKey | Faults:
+def _read_created(name: str, result: Any) -> FastApiKey | Faults:
     if isinstance(result, dict) and not result.get("api_key_name"):
         # The name is known without the answer.
         result = {**result, "api_key_name": name}
