@@ -200,3 +200,7 @@ def soak(session: nox.Session) -> None:
     """Create 10,000 keys through faults and cancellations, or as `-- --creates N --seed S` says; balance the books."""
     _install(session, "soak")
     session.run("python", "-m", "soak", *session.posargs)
+    # Once more for each way to be closed in the middle of it.
+    if "--ending" not in session.posargs:
+        for ending in ("at once", "amid"):
+            session.run("python", "-m", "soak", "--alone", "--ending", ending, *session.posargs)
