@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -15,7 +14,7 @@ import attrs
 
 from kraken_fastkey._background import join
 from kraken_fastkey._client import FastKeyClient
-from kraken_fastkey._emitter import Emitter, hook_fault, next_id
+from kraken_fastkey._emitter import Emitter, next_id
 from kraken_fastkey._errors import FastKeyError, InvalidRequestError, LeaseExpiredError, StoreError
 from kraken_fastkey._events.event import EventHook
 from kraken_fastkey._events.leases import (
@@ -34,18 +33,15 @@ from kraken_fastkey._events.leases import (
     LeaseRotationEnded,
     LeaseRotationStarted,
 )
+from kraken_fastkey._lease_checks import other_faults, time_faults
 from kraken_fastkey._lease_record import LeaseRecord
 from kraken_fastkey._leasing import LeaseBook, make_instance
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
-from kraken_fastkey._probing import MAX_PROBE, Probation, Prober, api_url_fault
+from kraken_fastkey._probing import MAX_PROBE, Probation, Prober
 from kraken_fastkey._secret import Unpicklable
 from kraken_fastkey._shield import shield
 from kraken_fastkey.stores import KeyStore, MemoryKeyStore
 
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_.]{1,12}", re.ASCII)  # a name has room for its owner and for chance, too
-_MIN_LIFE: Final = timedelta(minutes=1)
-_MOST_OF_LIFE: Final = 0.9
-_MAX_LIFE: Final = timedelta(days=365)
 _PRESENCE: Final = timedelta(minutes=5)  # how often a lease says that it is there
 _BACKOFF: Final = (2.0, 60.0)  # of what fails, in seconds: the bound of the first wait, and of each
 _MAX_RETRY_AFTER: Final = 900.0
@@ -155,8 +151,8 @@ class KeyLease(Unpicklable):
         api_url: str | None = None,
         on_event: EventHook | None = None,
     ) -> None:
-        faults = _other_faults(client, template, store, prefix, on_exit, on_change, api_url, on_event)
-        faults |= _time_faults(lifetime, renew_before, grace, check_every)
+        faults = other_faults(client, template, store, prefix, on_exit, on_change, api_url, on_event)
+        faults |= time_faults(lifetime, renew_before, grace, check_every)
         if faults:
             raise InvalidRequestError({f"lease.{field}": fault for field, fault in faults.items()})
         engine = client._shared.engine  # noqa: SLF001  # one clock for both
@@ -561,50 +557,3 @@ class KeyLease(Unpicklable):
         why = "" if health.last_error is None else f"; the last renewal failed: {type(health.last_error).__name__}"
         advice = "enter it with `async with`" if health.state == "closed" else "wait, or see its health"
         return LeaseExpiredError(f"the lease is {health.state} and has no good key: {advice}{why}")
-
-
-def _time_faults(lifetime: object, renew_before: object, grace: object, check_every: object) -> dict[str, str]:
-    faults = {}
-    if not isinstance(lifetime, timedelta) or not _MIN_LIFE <= lifetime <= _MAX_LIFE:
-        faults["lifetime"] = "must be a timedelta of 1 minute to 365 days"
-    elif renew_before is not None and not (
-        isinstance(renew_before, timedelta) and timedelta(0) < renew_before <= _MOST_OF_LIFE * lifetime
-    ):
-        faults["renew_before"] = "must be a timedelta, more than 0 and at most nine tenths of lifetime"
-    if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _MAX_LIFE:
-        faults["grace"] = "must be a timedelta, 0 or more"
-    if check_every is not None and not (isinstance(check_every, timedelta) and check_every >= timedelta(seconds=1)):
-        faults["check_every"] = "must be a timedelta, 1 second or more, or None"
-    return faults
-
-
-def _other_faults(
-    client: object,
-    template: object,
-    store: object,
-    prefix: object,
-    on_exit: object,
-    on_change: object,
-    api_url: object,
-    on_event: object,
-) -> dict[str, str]:
-    faults = {}
-    if not isinstance(client, FastKeyClient):
-        faults["client"] = f"must be a FastKeyClient, not {type(client).__name__}"
-    if not isinstance(template, CreateKeyRequest):
-        faults["template"] = f"must be a CreateKeyRequest, not {type(template).__name__}"
-    if store is not None and not isinstance(store, KeyStore):
-        faults["store"] = f"must be a KeyStore, not {type(store).__name__}"
-    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
-        faults["prefix"] = "must be 1 to 12 of the letters A to Z, digits, '_' and '.'"
-    if on_exit not in {"delete", "keep"}:
-        faults["on_exit"] = "must be 'delete' or 'keep'"
-    if on_change is not None and not callable(on_change):
-        faults["on_change"] = "must be a function that takes a key"
-    fault = api_url_fault(api_url)
-    if fault is not None:
-        faults["api_url"] = fault
-    fault = hook_fault(on_event)
-    if fault is not None:
-        faults["on_event"] = fault
-    return faults

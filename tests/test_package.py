@@ -45,6 +45,7 @@ FLOORS: list[set[str]] = [
     {"_creating", "_changing", "_observed_engine"},
     {"_client", "_refreshing", "_login"},
     {"_leasing", "_probing"},
+    {"_lease_checks"},
     {"_lease"},
     {"_adapters"},
     {"_env_file"},
