@@ -267,6 +267,7 @@ class _Caller:
         self._books = books
         self._note = note
         self._shown = shown
+        self._wait = 0.0
 
     async def live(self, lives: tuple[Life, ...]) -> None:
         """See to one life after another."""
@@ -389,6 +390,9 @@ class _Caller:
         self, operation: str, call: Callable[[], Awaitable[object]], cancellation: Cancellation | None
     ) -> Failure | Literal["walked away"] | None:
         """Call, and return how it failed; `None` if it did not."""
+        # Here, and not when the last call has failed: what it has done is to be noted before the caller may end.
+        await asyncio.sleep(self._wait)
+        self._wait = 0.0
         self._books.calls[operation] += 1
         try:
             await _until_cancelled(call, cancellation)
@@ -401,7 +405,7 @@ class _Caller:
             self._shown.add(f"{error!s} {error!r}")
             if self._subject.is_strict and not failure.is_explained:
                 self._note(f"{operation} raised {error!r}, which nothing explains")
-            await asyncio.sleep(failure.wait)
+            self._wait = failure.wait
             return failure
         return None
 
