@@ -72,7 +72,10 @@ class Background:
 
     def start(self, work: Coroutine[Any, Any, _T], account: object) -> asyncio.Task[_T]:
         """Let something run in a task of its own."""
-        return self._hold(asyncio.get_running_loop().create_task(work), account)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = account
+        task.add_done_callback(self._end)
+        return task
 
     async def perform(self, work: Work[_T], account: object) -> _T:
         """Run some work to its end, unless its caller goes away: then as far as the work itself wants it.
@@ -134,11 +137,6 @@ class Background:
             # The loop may be closed already, where a forgotten coroutine is collected.
             if not end.done() and not end.get_loop().is_closed():
                 end.set_result(None)
-
-    def _hold(self, task: asyncio.Task[_T], account: object) -> asyncio.Task[_T]:
-        self._tasks[task] = account
-        task.add_done_callback(self._end)
-        return task
 
     def _leave(self, work: Work[_T], task: asyncio.Task[_T], account: object) -> None:
         if not task.done():

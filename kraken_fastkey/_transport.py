@@ -176,8 +176,8 @@ class _OneShotPayload(aiohttp.BytesPayload):
         body: The bytes.
         media_type: What they are.
         departing: Called before they go out.
-        limit: The attempt's; from then on, the wait for the answer is bounded by
-        pause: so many seconds.
+        limit: The attempt's, which from then on bounds the wait for the answer.
+        pause: That wait, in seconds; `None` for no bound but the limit's own.
         in_pieces: Whether the answer is to be read in small pieces.
     """
 
@@ -259,7 +259,6 @@ class AiohttpTransport:
         self._timeouts = timeouts
         self._deadlines = Deadlines()
         self._turns = Turns(math.inf)  # until the session is known
-        self._headers_beside: Mapping[str, str] = {}  # likewise
         # The other bounds are for `Deadlines`. Only a request without a body does not tell when it leaves, and when
         # the wait for its answer begins.
         self._reading = aiohttp.ClientTimeout(
@@ -309,7 +308,8 @@ class AiohttpTransport:
                         self._base_url + request.path,
                         data=payload,
                         headers={
-                            **self._headers_beside,
+                            # Our own session has them.
+                            **({} if self._owns_session else _common_headers()),
                             # Unmasked here and in no variable, so that no frame of ours shows it.
                             **_unmask(authorization),
                         },
@@ -376,7 +376,6 @@ class AiohttpTransport:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
         if self._loop is None:
             self._loop = loop
-            self._headers_beside = {} if self._owns_session else _common_headers()
             connector = self._session.connector
             self._turns = Turns((connector.limit if connector is not None else 0) or math.inf)
         return self._session
