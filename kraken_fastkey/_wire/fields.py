@@ -73,12 +73,6 @@ def readable_of(cls: type[Any]) -> frozenset[str]:
     return frozenset(hooks_of(cls)) - _MADE
 
 
-def kinds_of(cls: type[Any]) -> Mapping[str, type]:
-    """Return the types of those fields of a response class that are what JSON makes of them."""
-    kinds = {name: _KIND_OF_HOOK.get(hook) for name, hook in hooks_of(cls).items()}
-    return {name: kind for name, kind in kinds.items() if kind is not None and name in readable_of(cls)}
-
-
 def sort_fields(value: Any, cls: type[Any]) -> dict[str, Any]:
     """Return an object's fields by our own names for them, those that we do not know under `unknown`.
 
@@ -210,7 +204,8 @@ def text_time(value: Any, _: Any) -> datetime | None:
 
 
 _HOOK_OF_TYPE: Final[Mapping[Any, Hook]] = {str: _text, int: _integer, SecretStr: _secret}
-_KIND_OF_HOOK: Final[Mapping[Hook, type]] = {_text: str, _integer: int}
+KIND_OF_HOOK: Final[Mapping[Hook, type]] = {_text: str, _integer: int}
+"""The types of what such a hook returns as it is."""
 _HOOK_OF_FIELD: Final[Mapping[str, Hook]] = {
     **dict.fromkeys(TEXT_TIMES, text_time),
     **dict.fromkeys(UNIX_TIMES, _unix_time),

@@ -22,6 +22,9 @@ ACCEPT: Final = FrozenDict(
 )
 """The headers that each request has."""
 
+FORM: Final = "application/x-www-form-urlencoded"
+"""The media type of a form."""
+
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """An answer of more bytes than this is not read to its end."""
 
@@ -42,6 +45,7 @@ class WireRequest:
     method: str
     path: str
     media_type: str = ""
+    # Not for our own repr, which there is none of: rich shows the fields of any attrs class.
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property

@@ -23,7 +23,7 @@ from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.converter import structure
 from kraken_fastkey._wire.excerpt import masked_line
 from kraken_fastkey._wire.fields import Faults
-from kraken_fastkey._wire.http import WireRequest, WireResponse
+from kraken_fastkey._wire.http import FORM, WireRequest, WireResponse
 
 _T = TypeVar("_T")
 
@@ -83,7 +83,7 @@ def get_api_key_info(body: bytes, name: str) -> Call[DescribedKey]:
     """
     return Call(
         operation="verify_key",
-        request=WireRequest("POST", KEY_INFO_PATH, "application/x-www-form-urlencoded", body),
+        request=WireRequest("POST", KEY_INFO_PATH, FORM, body),
         read_result=lambda result: _read_key(result, name),
     )
 

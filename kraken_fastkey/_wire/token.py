@@ -20,11 +20,10 @@ from kraken_fastkey._wire.answers import read_answer, unreadable
 from kraken_fastkey._wire.calls import Call
 from kraken_fastkey._wire.excerpt import masked_line
 from kraken_fastkey._wire.fields import Faults
-from kraken_fastkey._wire.http import WireRequest, WireResponse
+from kraken_fastkey._wire.http import FORM, WireRequest, WireResponse
 
 TokenOperation = Literal["exchange_code", "refresh"]
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _NO_TOKEN: Final = ("$.access_token: is missing",)
 _ADVICE: Final = {
     "invalid_client": "Kraken does not know the app: check client_id and client_secret",
@@ -69,7 +68,7 @@ def refresh_request(refresh_token: SecretStr) -> WireRequest:
 
 
 def _request(**fields: str) -> WireRequest:
-    return WireRequest("POST", "", _FORM, urlencode(fields).encode("ascii"))
+    return WireRequest("POST", "", FORM, urlencode(fields).encode("ascii"))
 
 
 def read_token_answer(operation: TokenOperation, response: WireResponse, now: float) -> TokenAnswer | FastKeyError:

@@ -12,12 +12,12 @@ import attrs
 from kraken_fastkey._frozendict import FrozenDict
 from kraken_fastkey._models import Permissions
 from kraken_fastkey._wire.fields import (
+    KIND_OF_HOOK,
     TEXT_TIMES,
     UNIX_TIMES,
     Hook,
     cached_by_class,
     hooks_of,
-    kinds_of,
     permissions_of,
     readable_of,
     text_time,
@@ -74,9 +74,9 @@ def read_usual(value: Any, cls: type[_T]) -> _T:
 
 @cached_by_class
 def _plan_of(cls: type[Any]) -> _Plan:
-    readable, kinds = readable_of(cls), kinds_of(cls)
-    hooks = {name: _HOOKS.get(name, hook) for name, hook in hooks_of(cls).items() if name in readable}
-    readers = {name: (name, kinds.get(name), hook) for name, hook in hooks.items()}
+    readable = readable_of(cls)
+    hooks = {name: hook for name, hook in hooks_of(cls).items() if name in readable}
+    readers = {name: (name, KIND_OF_HOOK.get(hook), _HOOKS.get(name, hook)) for name, hook in hooks.items()}
     return _Plan(readers, {name: sys.intern(f"{name}_raw") for name in TEXT_TIMES if name in readable})
 
 
