@@ -6,10 +6,12 @@ import ast
 import asyncio
 import base64
 import contextlib
+import gc
 import itertools
 import json
 import logging
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -321,7 +323,15 @@ async def _fetch(url: str) -> bytes:
     writer.write(
         f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()
     )
-    answer = await reader.read()
+    answer = b""
+    try:
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+    except TimeoutError:
+        # asyncio leaves a connection open, and to the collector, that comes just as its server is closed.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
