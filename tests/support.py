@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import pkgutil
+import re
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import NoReturn
 
 import pytest
@@ -26,6 +28,13 @@ def missing(program: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def complaints_of_asyncio(records: Iterable[logging.LogRecord]) -> list[str]:
+    """Return what asyncio has logged, but for a callback that took less than 5 s: the machine may be slow."""
+    told = [record.getMessage() for record in records if record.name == "asyncio"]
+    times = [re.fullmatch(r"Executing .* took ([\d.]+) seconds", text, re.DOTALL) for text in told]
+    return [text for text, took in zip(told, times, strict=True) if took is None or float(took[1]) >= 5]
 
 
 def event_classes() -> list[type[Event]]:

@@ -188,10 +188,10 @@ def test_known_code_is_not_read_for_names() -> None:
 def test_reading_a_code_takes_time_in_proportion(text: str) -> None:
     """A long hostile string does not hold up the event loop: an answer may have a megabyte of it."""
     code = "EGeneral:Invalid arguments:" + text * (20_000 // len(text))
-    began = time.perf_counter()
+    began = time.thread_time()
     judge(200, [code], "update_key")
 
-    assert time.perf_counter() - began < 0.25
+    assert time.thread_time() - began < 0.25
 
 
 @pytest.mark.parametrize(

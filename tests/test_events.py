@@ -496,10 +496,10 @@ async def test_what_a_hook_costs() -> None:
     best = dict.fromkeys(clients, math.inf)
     for _ in range(5):  # in turn, and the best of each, so that other programs do not count
         for name, client in clients.items():
-            began = time.perf_counter()
+            began = time.thread_time()
             for _ in range(200):
                 await client.list_keys()
-            best[name] = min(best[name], (time.perf_counter() - began) / 200)
+            best[name] = min(best[name], (time.thread_time() - began) / 200)
     print(", ".join(f"{name}: {1e6 * seconds:.1f} us a call" for name, seconds in best.items()))
     for client in clients.values():
         await client.aclose()

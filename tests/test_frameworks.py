@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from support import missing
+from support import complaints_of_asyncio, missing
 
 from kraken_fastkey import StaticTokenProvider
 from kraken_fastkey.sandbox import Drip, KrakenSandbox
@@ -93,17 +93,13 @@ def _run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
         loop_factory = uvloop.new_event_loop
 
     def run(main: Main) -> None:
-        async def patient() -> None:
-            asyncio.get_running_loop().slow_callback_duration = 5.0  # the machine may be slow
-            await main()
-
         with asyncio.Runner(loop_factory=loop_factory, debug=True) as runner:
-            runner.run(patient())
+            runner.run(main())
 
     with caplog.at_level(logging.WARNING, "asyncio"):
         yield run
     gc.collect()
-    assert [] == [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert [] == complaints_of_asyncio(caplog.records)
 
 
 @pytest.mark.parametrize("serving", SERVERS.values(), ids=SERVERS)

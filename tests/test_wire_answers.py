@@ -687,11 +687,11 @@ def test_large_answer_is_read() -> None:
 )
 def test_hostile_answer_takes_no_time(body: bytes) -> None:
     """No answer holds up the event loop."""
-    began = time.perf_counter()
+    began = time.thread_time()
     error = read_answer(create_call(), answer(body), NOW)
 
     assert isinstance(error, FastKeyError)
-    assert time.perf_counter() - began < 0.25
+    assert time.thread_time() - began < 0.25
 
 
 # ---------------------------------------------------------------- messages

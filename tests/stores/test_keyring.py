@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -416,22 +415,21 @@ async def test_garbage_in_the_keyring_is_told(backend: MemoryKeyring, text: Any)
 
 
 async def test_keyring_is_used_in_threads(backend: MemoryKeyring) -> None:
-    """No call of the keyring blocks the loop: it goes on while the keyring takes its time."""
-    store = KeyringGrantStore(ACCOUNT)
-    ticks: list[float] = []
+    """No call of the keyring blocks the loop: each takes until the loop has gone on."""
+    store, loop = KeyringGrantStore(ACCOUNT), asyncio.get_running_loop()
+    went_on: list[bool] = []
 
-    async def tick() -> None:
-        while True:
-            ticks.append(time.monotonic())
-            await asyncio.sleep(0.005)
+    def take_time() -> None:
+        ticked = threading.Event()
+        loop.call_soon_threadsafe(ticked.set)
+        went_on.append(ticked.wait(10))
 
-    backend.on_get = lambda: time.sleep(0.1)
-    backend.on_set = lambda _: time.sleep(0.1)
-    ticker = asyncio.create_task(tick())
+    backend.on_get = take_time
+    backend.on_set = lambda _: take_time()
     assert await store.save(GRANT) == await store.load()
-    ticker.cancel()
     assert threading.get_ident() not in backend.threads
-    assert 20 < len(ticks)
+    assert len(went_on) >= 2
+    assert all(went_on)
 
 
 async def test_load_can_be_cancelled_while_the_keyring_asks(backend: MemoryKeyring) -> None:
