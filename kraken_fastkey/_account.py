@@ -99,13 +99,14 @@ class Account:
 
     def give_back(self, name: str) -> None:
         """Let the next one have its turn with a name."""
-        queue = self._notes.waiting[name]
+        waiting = self._notes.waiting
+        queue = waiting[name]
         while queue:
             turn = queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
-        del self._notes.waiting[name]
+        del waiting[name]
 
     def remember(self, name: str, created_time: str | None, now: float) -> None:
         """Note that somebody holds the key of this name.
@@ -115,10 +116,11 @@ class Account:
             created_time: When it was made, in the server's words.
             now: Seconds on a clock that never goes back.
         """
-        if self._notes.freed.pop(name, None) is not None:
-            _note(self._notes.changed, name, None, now)  # a list that lags may show the key before
+        notes = self._notes
+        if notes.freed.pop(name, None) is not None:
+            _note(notes.changed, name, None, now)  # a list that lags may show the key before
         # Older ones are told from a new key by its time.
-        _note(self._notes.handed_out, name, created_time, now)
+        _note(notes.handed_out, name, created_time, now)
 
     def forget(self, name: str, now: float) -> None:
         """Note that a key of this name is gone, by our own doing.

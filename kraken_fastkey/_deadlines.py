@@ -16,12 +16,13 @@ from typing import Self
 class Deadlines:
     """The limits that are running. One serves one event loop at a time."""
 
-    __slots__ = ("_limits", "_loop", "_timer")
+    __slots__ = ("_due", "_limits", "_loop", "_timer")
 
     def __init__(self) -> None:
         self._limits: set[Limit] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf  # when the timer goes off
 
     def within(self, seconds: float | None) -> Limit:
         """Return a context manager that raises a `TimeoutError` when so many seconds, from now, are over.
@@ -35,7 +36,7 @@ class Deadlines:
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
                 return Deadlines().within(seconds)  # what runs in the other loop, perhaps another thread, goes on
-            self._loop, self._timer = loop, None
+            self._loop, self._timer, self._due = loop, None, math.inf
             self._limits.clear()
         return Limit(self, loop, math.inf if seconds is None else loop.time() + seconds)
 
@@ -43,7 +44,7 @@ class Deadlines:
         """Leave no timer behind, if no limit is running."""
         if self._timer is not None and not self._limits:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._due = None, math.inf
 
     def begin(self, limit: Limit) -> None:
         """Note that a limit's block begins."""
@@ -56,16 +57,14 @@ class Deadlines:
 
     def advance(self, due: float) -> None:
         """See to it that the timer goes off by then."""
-        timer = self._timer
-        if due == math.inf or (timer is not None and timer.when() <= due):
+        if self._due <= due or self._loop is None:
             return
-        if timer is not None:
-            timer.cancel()
-        if self._loop is not None:
-            self._timer = self._loop.call_at(due, self._go_off, self._loop)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._due = self._loop.call_at(due, self._go_off, self._loop), due
 
     def _go_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._timer, self._due = None, math.inf
         now = loop.time()
         over = {limit for limit in self._limits if limit.due <= now}
         self._limits -= over

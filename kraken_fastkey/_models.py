@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Self
 
 import attrs
 
@@ -211,10 +211,10 @@ def _check_permissions(value: object) -> Permissions:
 
 def _to_entries(value: Iterable[AllowlistEntry]) -> tuple[str, ...]:
     """Take an iterator's items once; the check then makes them regular, or tells what is wrong."""
-    taken: object = value
-    if isinstance(taken, Iterable) and not isinstance(taken, (str, bytes)):
-        taken = tuple(taken)
-    return cast("tuple[str, ...]", taken)
+    # Of the usual classes first, since to ask an abstract one takes long.
+    if isinstance(value, (tuple, list, Iterable)) and not isinstance(value, (str, bytes)):
+        return tuple(value)  # type: ignore[arg-type]  # the check makes strings of them
+    return value  # type: ignore[return-value]  # and tells what is wrong with this
 
 
 def _to_entries_or_none(value: Iterable[AllowlistEntry] | None) -> tuple[str, ...] | None:

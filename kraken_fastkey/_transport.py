@@ -237,12 +237,6 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 _SEND_ONCE: Final = (_send_once,)
 
 
-def _unmask(authorization: SecretStr | Mapping[str, SecretStr]) -> dict[str, str]:
-    """Return headers that are secret as they are sent."""
-    headers = {"Authorization": authorization} if isinstance(authorization, SecretStr) else authorization
-    return {name: value.get_secret_value() for name, value in headers.items()}
-
-
 class AiohttpTransport:
     """Requests by aiohttp.
 
@@ -285,8 +279,8 @@ class AiohttpTransport:
         The trading API knows no `Authorization` header: a mapping has the secret headers that take its place.
         """
         session = self._get_session()
-        bounds = [bound for bound in (self._timeouts.total, within) if bound is not None]
-        limit = self._deadlines.within(min(bounds, default=None))
+        total = self._timeouts.total
+        limit = self._deadlines.within(within if total is None or (within is not None and within < total) else total)
         payload: _OneShotPayload | None = None
         if request.body:
             payload = _OneShotPayload(
@@ -307,12 +301,7 @@ class AiohttpTransport:
                         request.method,
                         self._base_url + request.path,
                         data=payload,
-                        headers={
-                            # Our own session has them.
-                            **({} if self._owns_session else _common_headers()),
-                            # Unmasked here and in no variable, so that no frame of ours shows it.
-                            **_unmask(authorization),
-                        },
+                        headers=self._headers(authorization),
                         allow_redirects=False,
                         raise_for_status=False,
                         timeout=self._reading if payload is None else self._writing,
@@ -322,7 +311,8 @@ class AiohttpTransport:
                     answer = await _read(response.content, limit, self._timeouts.read)
                     return WireResponse(response.status, response.headers, *answer, response.version)
                 finally:
-                    response.release()
+                    if not response.closed:  # as a rule it is by now, and releasing it again would cost 1 % of a call
+                        response.release()
             finally:
                 self._turns.give_back()
         except ClientClosedError:
@@ -346,6 +336,13 @@ class AiohttpTransport:
         except TimeoutError:
             raise aiohttp.ConnectionTimeoutError from None
         limit.pause_at_most(None)
+
+    def _headers(self, authorization: SecretStr | Mapping[str, SecretStr]) -> dict[str, str]:
+        """Return the headers as sent: unmasked here, and in no variable, so that no frame of ours shows them."""
+        common = {} if self._owns_session else _common_headers()  # our own session has them
+        if isinstance(authorization, SecretStr):
+            return {**common, "Authorization": authorization.get_secret_value()}
+        return {**common, **{name: value.get_secret_value() for name, value in authorization.items()}}
 
     async def aclose(self) -> None:
         """Close the session, if it is ours."""

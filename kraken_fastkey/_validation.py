@@ -46,7 +46,7 @@ def check_name(value: object) -> str:
 
 def check_allowlist(value: object) -> tuple[str, ...]:
     """Return addresses and networks in their standard spelling."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes)) or not isinstance(value, (tuple, Iterable)):
         raise FieldError(f"must be a list of addresses and networks, not {_kind(value)}: write [...] around it")
     entries: list[str] = []
     wrong: list[str] = []

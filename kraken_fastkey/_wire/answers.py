@@ -53,7 +53,7 @@ _UNREADABLE: Final = {
 }
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class Success(Generic[_T]):
     """What a call was for, and the warnings that came along.
 
@@ -90,14 +90,14 @@ def read_answer(call: Call[_T], response: WireResponse, now: float) -> Answer[_T
             verdict = attrs.evolve(verdict, outcome="unknown")
         return _to_error(call, response, verdict, codes, _description(fields), now)
     if response.status == 204 and not response.body and not call.needs_result:
-        return Success(call.read_result(None))  # type: ignore[arg-type]  # faults are for what is there
+        return Success(call.read_result(None, call.api_key_name))  # type: ignore[arg-type]  # faults are for what is there
     if isinstance(payload, _Unreadable):
         return unreadable(call, response, payload.reason)
     if not isinstance(payload, dict):
         return unreadable(call, response, "it is no JSON object", ("$: must be an object",))
     if "result" not in payload and (call.needs_result or "error" not in payload):
         return unreadable(call, response, "it has no result", ("$.result: is missing",))
-    value = call.read_result(payload.get("result"))
+    value = call.read_result(payload.get("result"), call.api_key_name)
     if isinstance(value, Faults):
         return unreadable(call, response, "; ".join(value.paths[:5]), value.paths)
     warnings = tuple(masked_line(code) for code in codes if is_warning(code)) if codes else ()

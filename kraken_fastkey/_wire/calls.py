@@ -5,7 +5,6 @@ Paths, bodies and answers are those of Kraken's OpenAPI description, `paths`.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -35,17 +34,18 @@ LIST_PATHS: Final = ("/fast-api-keys", "/fast-api-key")
 _ENOUGH_FAULTS: Final = 100  # to tell those of 1 MiB of entries would hold the event loop up for seconds
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Call(Generic[_T]):
     """One call of the API, before any attempt at it.
 
     Attributes:
         operation: The client's method.
         request: What to send.
-        read_result: Makes the answer's `result` an object; `None` stands for one that is null or left out.
+        read_result: Makes the answer's `result` an object; `None` stands for one that is null or left out. It is
+            passed `api_key_name`, too.
         needs_result: Whether a successful answer must have a `result` field.
         repeatable: Whether it may be sent again when its outcome is unknown.
-        api_key_name: The key that it creates or changes, where it does.
+        api_key_name: The key that it concerns, where it is one.
         when_gone: What to return if an attempt finds nothing to do, where an earlier one may have done it.
         permissions: What the key is to be allowed.
         parameters: What the key is to be like, as sent: all of its body but the names.
@@ -53,7 +53,7 @@ class Call(Generic[_T]):
 
     operation: str
     request: WireRequest
-    read_result: Callable[[Any], _T | Faults]
+    read_result: Callable[[Any, str | None], _T | Faults]
     needs_result: bool = True
     repeatable: bool = True
     api_key_name: str | None = None
@@ -80,7 +80,7 @@ def create_key(request: CreateKeyRequest, now: float) -> Call[FastApiKey]:
     return Call(
         operation="create_key",
         request=_with_body("POST", {"api_key_name": name, **parameters}),
-        read_result=functools.partial(_read_created, name),
+        read_result=_read_created,
         repeatable=False,
         api_key_name=name,
         permissions=request.permissions,
@@ -164,7 +164,7 @@ def _without_body(path: str) -> WireRequest:
     return WireRequest("GET", path)
 
 
-def _read_created(name: str, result: Any) -> FastApiKey | Faults:
+def _read_created(result: Any, name: str | None) -> FastApiKey | Faults:
     if isinstance(result, dict) and not result.get("api_key_name"):
         # The name is known without the answer.
         result = {**result, "api_key_name": name}
@@ -178,12 +178,12 @@ def _read_created(name: str, result: Any) -> FastApiKey | Faults:
     return key if isinstance(rest, Faults) else attrs.evolve(rest, unknown=FrozenDict({**rest.unknown, **odd}))
 
 
-def _read_done(result: Any) -> Faults | None:
+def _read_done(result: Any, _: str | None) -> Faults | None:
     # Kraken describes `true` as the default, so a null or a missing result is one, too.
     return None if result is None or result is True else Faults(("$.result: must be true",))
 
 
-def _read_keys(result: Any) -> tuple[KeyInfo, ...] | Faults:
+def _read_keys(result: Any, _: str | None) -> tuple[KeyInfo, ...] | Faults:
     if result is None:
         return ()
     if not isinstance(result, list):
@@ -201,5 +201,5 @@ def _read_keys(result: Any) -> tuple[KeyInfo, ...] | Faults:
     return Faults(tuple(faults)) if faults else tuple(keys)
 
 
-def _read_user(result: Any) -> UserInfo | Faults:
+def _read_user(result: Any, _: str | None) -> UserInfo | Faults:
     return structure({} if result is None else result, UserInfo, "$.result")

@@ -25,6 +25,7 @@ _MADE: Final = frozenset({"unknown", *(f"{name}_raw" for name in TEXT_TIMES)})  
 _NOTHING: Final[FrozenDict[Any]] = FrozenDict()
 UNIX_TIMES: Final = ("last_used", "query_from", "query_to", "valid_until")
 _FLAG: Final = frozenset({bool})
+_TEXT: Final = frozenset({str})
 _USUAL_FLAGS: Final = 30  # Kraken describes ten
 _NUMBERS: Final = frozenset({int, float})
 _DOCUMENTED: Final = frozenset(Permissions.NAMES)
@@ -177,7 +178,7 @@ def _secret(value: Any, _: Any) -> SecretStr:
 
 
 def _entries(value: Any, _: Any) -> tuple[str, ...]:
-    if type(value) is not list or not all(type(entry) is str for entry in value):
+    if type(value) is not list or not _TEXT.issuperset(map(type, value)):
         raise WrongTypeError("must be a list of strings")
     return tuple(value)
 

@@ -31,7 +31,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 Completeness = Literal["complete", "cut_off", "too_large"]
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class WireRequest:
     """A request as bytes, all but the `Authorization` header, which is the transport's to add.
 
@@ -54,7 +54,7 @@ class WireRequest:
         return FrozenDict(ACCEPT | {"Content-Type": self.media_type}) if self.media_type else ACCEPT
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class WireResponse:
     """An answer as bytes.
 

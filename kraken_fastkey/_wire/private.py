@@ -84,7 +84,8 @@ def get_api_key_info(body: bytes, name: str) -> Call[DescribedKey]:
     return Call(
         operation="verify_key",
         request=WireRequest("POST", KEY_INFO_PATH, FORM, body),
-        read_result=lambda result: _read_key(result, name),
+        read_result=_read_key,
+        api_key_name=name,
     )
 
 
@@ -113,7 +114,7 @@ def has_code(error: ApiError, beginning: str) -> bool:
     return any(code.casefold().startswith(beginning) for code in error.codes)
 
 
-def _read_key(result: Any, name: str) -> DescribedKey | Faults:
+def _read_key(result: Any, name: str | None) -> DescribedKey | Faults:
     if not isinstance(result, dict):
         return Faults(("$.result: must be an object",))
     fields = {_snake(field): value for field, value in result.items()}

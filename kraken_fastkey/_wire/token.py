@@ -86,7 +86,7 @@ def read_token_answer(operation: TokenOperation, response: WireResponse, now: fl
         return _oauth_error(operation, code, fields.get("error_description"), response.status)
     # Of other errors it is told what of any other call's would be.
     call: Call[None] = Call(
-        operation=operation, request=_request(), read_result=lambda _: Faults(_NO_TOKEN), repeatable=False
+        operation=operation, request=_request(), read_result=lambda *_: Faults(_NO_TOKEN), repeatable=False
     )
     if not fields or code or not 200 <= response.status < 300:
         error = read_answer(call, response, now)
