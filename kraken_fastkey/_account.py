@@ -163,9 +163,10 @@ class Account:
 
     def check_lockout(self, now: float) -> TemporaryLockoutError | None:
         """Return why nothing may be sent now; after the lockout, one request may be, to see whether it is over."""
-        if self._notes.locked_until is None:
+        notes = self._notes
+        if notes.locked_until is None:
             return None
-        left = self._notes.locked_until - now
+        left = notes.locked_until - now
         if left > 0:
             return TemporaryLockoutError(
                 f"Kraken has locked the account or address out. Nothing is sent for {left:.0f} s: "
@@ -173,8 +174,8 @@ class Account:
                 outcome="refused",
                 retry_after=left,
             )
-        self._notes.probed_at = now
-        self._notes.locked_until = now + LOCKOUT_SECONDS
+        notes.probed_at = now
+        notes.locked_until = now + LOCKOUT_SECONDS
         return None
 
     @property

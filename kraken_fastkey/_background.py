@@ -63,6 +63,16 @@ def _start_at_once(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoo
     return loop.create_task(work)
 
 
+async def _run_and_tell(work: Work[_T], end: asyncio.Future[None]) -> _T:
+    """Do some work, and tell who waits for it; callbacks of the task would do so one round of the loop later."""
+    try:
+        return await work.run()
+    finally:
+        # The loop may be closed already, where a forgotten coroutine is collected.
+        if not end.done() and not end.get_loop().is_closed():
+            end.set_result(None)
+
+
 class Background:
     """The tasks of a client, by the account that each works for."""
 
@@ -87,9 +97,8 @@ class Background:
         """
         loop = asyncio.get_running_loop()
         end = loop.create_future()
-        task = _start_at_once(self._run_and_tell(work, end), loop)
-        if not task.done():
-            self._tasks[task] = account
+        task = _start_at_once(_run_and_tell(work, end), loop)
+        self._tasks[task] = account
         try:
             await end
         except BaseException:
@@ -97,6 +106,7 @@ class Background:
             with contextlib.suppress(RuntimeError):
                 self._leave(work, task, account)
             raise
+        del self._tasks[task]
         if task.cancelled():
             raise _cut_off(work)
         return task.result()
@@ -126,31 +136,25 @@ class Background:
             tasks = self._of(account)
         return ended
 
-    async def _run_and_tell(self, work: Work[_T], end: asyncio.Future[None]) -> _T:
-        """Do some work, and tell who waits for it; callbacks of the task would do so one round of the loop later."""
-        task = asyncio.current_task()
-        try:
-            return await work.run()
-        finally:
-            if task is not None:
-                self._tasks.pop(task, None)
-            # The loop may be closed already, where a forgotten coroutine is collected.
-            if not end.done() and not end.get_loop().is_closed():
-                end.set_result(None)
-
     def _leave(self, work: Work[_T], task: asyncio.Task[_T], account: object) -> None:
         if not task.done():
             task.add_done_callback(self._end)  # nobody else sees how it ends
             if work.abandon():
                 task.cancel()
-        elif not task.cancelled() and task.exception() is None:
+            return
+        self._end(task)
+        if not task.cancelled() and task.exception() is None:
             rest = work.unreceived(task.result())
             if rest is not None:
                 self.start(rest, account)
 
     def _of(self, account: object | None) -> set[asyncio.Task[Any]]:
         present = asyncio.current_task()
-        return {task for task, owner in self._tasks.items() if account in {None, owner} and task is not present}
+        return {
+            task
+            for task, owner in self._tasks.items()
+            if account in {None, owner} and task is not present and not task.done()
+        }
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)

@@ -104,7 +104,7 @@ class Limit:
             self._task.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a limit can only be used in a task")
         self._task = task

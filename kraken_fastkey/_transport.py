@@ -358,7 +358,7 @@ class AiohttpTransport:
     def _get_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         self._check_open()
-        if self._loop not in {None, loop}:
+        if self._loop is not loop and self._loop is not None:
             raise ClientClosedError("the client belongs to another event loop: open one client in each loop")
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -369,7 +369,7 @@ class AiohttpTransport:
                 headers=_common_headers(),
                 trust_env=False,
             )
-        if self._session.closed:
+        if not self._owns_session and self._session.closed:
             raise ClientClosedError("the aiohttp session that was passed in is closed: keep it open while it is used")
         if self._loop is None:
             self._loop = loop
