@@ -14,12 +14,16 @@ from typing import Self
 
 
 class Deadlines:
-    """The limits that are running. One serves one event loop at a time."""
+    """One serves one event loop at a time.
 
-    __slots__ = ("_due", "_limits", "_loop", "_timer")
+    Attributes:
+        running: The limits whose blocks are running.
+    """
+
+    __slots__ = ("_due", "_loop", "_timer", "running")
 
     def __init__(self) -> None:
-        self._limits: set[Limit] = set()
+        self.running: set[Limit] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf  # when the timer goes off
@@ -37,23 +41,14 @@ class Deadlines:
             if self._loop is not None and not self._loop.is_closed():
                 return Deadlines().within(seconds)  # what runs in the other loop, perhaps another thread, goes on
             self._loop, self._timer, self._due = loop, None, math.inf
-            self._limits.clear()
+            self.running.clear()
         return Limit(self, loop, math.inf if seconds is None else loop.time() + seconds)
 
     def close(self) -> None:
         """Leave no timer behind, if no limit is running."""
-        if self._timer is not None and not self._limits:
+        if self._timer is not None and not self.running:
             self._timer.cancel()
             self._timer, self._due = None, math.inf
-
-    def begin(self, limit: Limit) -> None:
-        """Note that a limit's block begins."""
-        self._limits.add(limit)
-        self.advance(limit.due)
-
-    def end(self, limit: Limit) -> None:
-        """Note that a limit's block has ended. The timer stays: the next limit will need one."""
-        self._limits.discard(limit)
 
     def advance(self, due: float) -> None:
         """See to it that the timer goes off by then."""
@@ -66,11 +61,11 @@ class Deadlines:
     def _go_off(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, self._due = None, math.inf
         now = loop.time()
-        over = {limit for limit in self._limits if limit.due <= now}
-        self._limits -= over
+        over = {limit for limit in self.running if limit.due <= now}
+        self.running -= over
         for limit in over:
             limit.expire()
-        self.advance(min((limit.due for limit in self._limits), default=math.inf))
+        self.advance(min((limit.due for limit in self.running), default=math.inf))
 
 
 class Limit:
@@ -110,14 +105,15 @@ class Limit:
         self._task = task
         self._cancelling = task.cancelling()
         self.expired = False
-        self._deadlines.begin(self)
+        self._deadlines.running.add(self)
+        self._deadlines.advance(self.due)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        self._deadlines.end(self)
+        self._deadlines.running.discard(self)  # the timer stays: the next limit will need one
         if self.expired and task is not None:
             # As in asyncio.timeout: who else has cancelled the task has its way.
             nobody_else = task.uncancel() <= self._cancelling

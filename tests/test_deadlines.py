@@ -139,7 +139,7 @@ def test_it_serves_one_loop_after_another() -> None:
     async def leave_running() -> None:
         with deadlines.within(60):
             await asyncio.sleep(0)
-        deadlines.begin(deadlines.within(1))
+        deadlines.running.add(deadlines.within(1))
 
     asyncio.run(leave_running())
 
