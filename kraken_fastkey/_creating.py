@@ -73,16 +73,14 @@ class Creation:
         Raises:
             FastKeyError: There is no key of this call; with an `UnknownOutcomeError`, there may be one.
         """
-        if self._is_generated:
-            return await self._run()
-        name = self.api_key_name
+        held = self.api_key_name  # whatever it is renamed to
         # Not `hold`, whose objects and steps would take 1 % of a call.
-        if not self._account.take_at_once(name):
-            await self._account.take(name, self._engine.seconds_left(self.progress))
+        if not self._account.take_at_once(held):
+            await self._account.take(held, self._engine.seconds_left(self.progress))
         try:
             return await self._run()
         finally:
-            self._account.give_back(name)
+            self._account.give_back(held)
 
     def abandon(self) -> bool:
         """Note that nobody waits any more: a key that is made all the same is deleted."""
