@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import deque
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, TypeVar
+
+import attrs
 
 from kraken_fastkey._errors import TemporaryLockoutError, TransportError
 from kraken_fastkey._tokens import TokenProvider, as_observer
@@ -55,6 +60,8 @@ class Account:
     def hold(self, *names: str, within: float | None = None) -> AbstractAsyncContextManager[None]:
         """Do one thing at a time with keys of these names: two that cross could mistake each other's key.
 
+        A name that is lent to who asks needs no turn.
+
         Args:
             names: The names.
             within: How many seconds to wait for one's turn with all of them; `None` for no bound.
@@ -63,6 +70,23 @@ class Account:
             TransportError: On entry: it did not come in time; nothing was sent.
         """
         return _Hold(self, names, within)
+
+    @contextlib.contextmanager
+    def lend(self, name: str) -> Iterator[None]:
+        """Let what is done within the block, in tasks that begin there, too, be a part of one's turn with a name."""
+        lent = _Lent(self, name)
+        token = _LENT.set((*_LENT.get(), lent))
+        try:
+            yield
+        finally:
+            lent.is_over = True
+            # A forgotten coroutine is closed wherever it is collected.
+            with contextlib.suppress(ValueError):
+                _LENT.reset(token)
+
+    def is_lent(self, name: str) -> bool:
+        """Whether who asks is within another's turn with a name."""
+        return any(lent.account is self and lent.name == name and not lent.is_over for lent in _LENT.get())
 
     def take_at_once(self, name: str) -> bool:
         """Take one's turn with a name, if nobody else has it."""
@@ -153,6 +177,11 @@ class Account:
         """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
         return name in self._notes.freed
 
+    def is_gone(self, name: str, since: float) -> bool:
+        """Whether a key that was remembered at that time is gone by now, by our own doing."""
+        note = self._notes.handed_out.get(name)
+        return name in self._notes.freed if note is None else note[0] != since
+
     def is_handed_out(self, name: str) -> bool:
         """Whether somebody holds a key of this name that was made a short while ago."""
         return name in self._notes.handed_out
@@ -232,6 +261,18 @@ class _Notes:
         self.probed_at: float | None = None
 
 
+@attrs.define(eq=False, repr=False)
+class _Lent:
+    """A turn with a name that is lent to what its holder awaits."""
+
+    account: Account
+    name: str
+    is_over: bool = False
+
+
+_LENT: Final[ContextVar[tuple[_Lent, ...]]] = ContextVar("_LENT", default=())
+
+
 class _Hold:
     """One's turn with some names. A class, since a generator in its place would cost three times as much."""
 
@@ -240,7 +281,7 @@ class _Hold:
     def __init__(self, account: Account, names: tuple[str, ...], within: float | None) -> None:
         self._account = account
         # In one order for all, so that no two wait for each other.
-        self._names = sorted(set(names))
+        self._names = sorted(name for name in set(names) if not account.is_lent(name))
         self._held = 0  # so many of them, from the first
         self._within = within
 

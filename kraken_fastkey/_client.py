@@ -162,7 +162,8 @@ class FastKeyClient(Unpicklable):
         Args:
             request: The key to create.
             save: Stores the key: awaited with it before the call returns. If it fails, the key is deleted, and
-                its exception raised; once it has returned, the key is kept even if the call is cancelled.
+                its exception raised; once it has returned, the key is kept even if the call is cancelled. It may
+                use the client on the key, while other calls on its name wait.
 
         Raises:
             InvalidRequestError: A time in the request has passed since it was made.

@@ -47,6 +47,7 @@ class Creation:
     operation = "create_key"
     _ghosts: frozenset[str] = frozenset()
     _has_key = False
+    _received = 0.0  # when the key came, by a clock that never goes back
     _is_saved = False
     _cut_off = False
 
@@ -256,27 +257,39 @@ class Creation:
     async def _hand_over(self, key: FastApiKey) -> FastApiKey:
         """Return a key to its caller, or delete it if there is none any more."""
         self._has_key = True
+        self._received = self._engine.runtime.monotonic()
+        if not self._is_generated:
+            self._account.remember(key.api_key_name, key.created_time_raw, self._received)
         if self.progress.abandoned:
             await self._discard(key)
             raise asyncio.CancelledError
         if self._save is not None:
             try:
-                await self._save(key)
+                with self._account.lend(key.api_key_name):
+                    await self._save(key)
             except BaseException:
                 await self._discard(key)
                 raise
             self._is_saved = True
-        if not self._is_generated:
-            self._account.remember(key.api_key_name, key.created_time_raw, self._engine.runtime.monotonic())
         return key
 
     async def _discard(self, key: FastApiKey) -> None:
-        await self._janitor.discard(key.api_key_name, key.created_time_raw)
+        """Delete a key that nobody takes, unless somebody has; it must be our turn with its name."""
+        name = key.api_key_name
+        if not self._account.is_gone(name, self._received):
+            self._account.forget(name, self._engine.runtime.monotonic())
+            await self._janitor.discard(name, key.created_time_raw)
 
     async def _discard_later(self, key: FastApiKey) -> None:
-        async with self._account.hold(key.api_key_name):
-            self._account.forget(key.api_key_name, self._engine.runtime.monotonic())
-            await self._discard(key)
+        name = key.api_key_name
+        try:
+            async with self._account.hold(name):
+                await self._discard(key)
+        except asyncio.CancelledError:
+            # The client closes; the turn may not have come.
+            if name not in self._account.unsettled:
+                self._janitor.report(name)
+            raise
 
     def _note_cut_off(self) -> FastKeyError:
         self._cut_off = True

@@ -29,7 +29,7 @@ from kraken_fastkey import (
     UpdateKeyRequest,
 )
 from kraken_fastkey._account import Account
-from kraken_fastkey.sandbox import Answer, Disconnect, Fault, Hang, KrakenSandbox, LateCommit, Truncate
+from kraken_fastkey.sandbox import Answer, Disconnect, Drip, Fault, Hang, KrakenSandbox, LateCommit, Truncate
 
 MakeClient = Callable[..., FastKeyClient]
 MakeRequest = Callable[[], CreateKeyRequest]
@@ -542,5 +542,57 @@ def test_no_watch_that_begins_at_the_cut_off_outlives_aclose() -> None:
             assert set() == {task for task in asyncio.all_tasks() - before if "Janitor" in repr(task)}
             with pytest.raises(FastKeyError):
                 await call
+
+    run_virtually(main)
+
+
+def test_a_key_that_nobody_took_is_deleted_and_not_the_next_of_its_name() -> None:
+    """Its caller goes away in the moment in which it comes; who waits for the name deletes it, and makes another."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        taken = 0
+        for steps in range(60):
+            async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
+                provider = StaticTokenProvider(sandbox.issue_token())
+                async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+                    sandbox.faults.add(Drip(1, 0.01), operation="delete_key")
+                    create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+                    delete = asyncio.create_task(client.delete_key("grid-bot"))
+                    again = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    create.cancel()
+                    await asyncio.wait({create, delete, again})
+                    taken += create.cancelled() and delete.exception() is None
+                    await asyncio.sleep(200)
+                    assert [again.result().api_key] == [key.api_key for key in sandbox.keys()], f"after {steps} steps"
+                    assert () == client.unsettled_keys
+        assert taken
+
+    run_virtually(main)
+
+
+def test_a_key_that_nobody_took_is_told_of_if_closing_comes_first() -> None:
+    """Its deletion waits for another call on its name, which is cut off, and so is the deletion."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        left = 0
+        for steps in range(60):
+            async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
+                provider = StaticTokenProvider(sandbox.issue_token())
+                client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+                sandbox.faults.add(Hang(), operation="delete_key", times=None)
+                create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+                delete = asyncio.create_task(client.delete_key("grid-bot"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                create.cancel()
+                await asyncio.wait({create})
+                await client.aclose()
+                await asyncio.wait({delete})
+                if create.cancelled() and sandbox.keys():
+                    left += 1
+                    assert ("grid-bot",) == client.unsettled_keys, f"after {steps} steps"
+        assert left
 
     run_virtually(main)

@@ -871,6 +871,44 @@ def test_a_save_that_fails_is_told_at_once() -> None:
     in_world(scene)
 
 
+@pytest.mark.parametrize("name", ["grid-bot", None])
+def test_a_save_may_do_as_it_likes_with_the_key(name: str | None) -> None:
+    """It is within the call's turn with the name, and waits for none; once it is over, others have theirs."""
+
+    async def scene(world: World) -> None:
+        client = world.client
+        begun: list[asyncio.Task[None]] = []
+
+        async def change(key: FastApiKey) -> None:
+            await client.update_key(UpdateKeyRequest(key.api_key_name, permissions=FUNDS))
+            begun.append(asyncio.create_task(use_later(key.api_key_name)))
+
+        async def use_later(name: str) -> None:
+            await asyncio.sleep(10)
+            await client.delete_key(name)
+
+        async def delete(key: FastApiKey) -> None:
+            await client.delete_key(key.api_key_name)
+            raise OSError("the disk is full")
+
+        def request() -> CreateKeyRequest:
+            return CreateKeyRequest() if name is None else CreateKeyRequest(name)
+
+        with pytest.raises(OSError, match="disk"):
+            await client.create_key(request(), save=delete)
+        assert [] == world.names
+        key = await client.create_key(request(), save=change)
+        assert world.holds(key)
+        assert world.loop.time() < 1
+        async with client._account.hold(key.api_key_name):
+            await asyncio.sleep(15)
+            assert [key.api_key_name] == world.names  # what the save began is outside of the call by now
+        await asyncio.gather(*begun)
+        assert [] == world.names
+
+    in_world(scene)
+
+
 def test_a_turn_that_does_not_come_before_the_deadline() -> None:
     """Waiting for an earlier call on the same name is bounded, too; nothing was sent."""
 
