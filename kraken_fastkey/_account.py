@@ -18,6 +18,8 @@ from kraken_fastkey._errors import TemporaryLockoutError, TransportError
 from kraken_fastkey._tokens import TokenProvider, as_observer
 
 _T = TypeVar("_T")
+Note = tuple[float, str | None]
+"""When a key was handed to somebody, and when it was made, in the server's words."""
 
 LOCKOUT_SECONDS: Final = 15 * 60.0
 """For how long nothing is sent after Kraken has locked an account out."""
@@ -132,19 +134,41 @@ class Account:
                 return
         del waiting[name]
 
-    def remember(self, name: str, created_time: str | None, now: float) -> None:
+    def remember(self, name: str, created_time: str | None, now: float) -> Note:
         """Note that somebody holds the key of this name.
 
         Args:
             name: The key's name.
             created_time: When it was made, in the server's words.
             now: Seconds on a clock that never goes back.
+
+        Returns:
+            The note, by which `name_of` tells where the key is.
         """
         notes = self._notes
         if notes.freed.pop(name, None) is not None:
             _note(notes.changed, name, None, now)  # a list that lags may show the key before
         # Older ones are told from a new key by its time.
-        _note(notes.handed_out, name, created_time, now)
+        return _note(notes.handed_out, name, created_time, now)
+
+    def rename(self, name: str, new_name: str, now: float) -> None:
+        """Note that a key has another name, by our own doing.
+
+        Args:
+            name: The key's name before.
+            new_name: Its name now.
+            now: Seconds on a clock that never goes back.
+        """
+        note = self._notes.handed_out.get(name)
+        self.forget(name, now)
+        if note is not None:
+            self._notes.handed_out[new_name] = note
+
+    def may_be_renamed(self, name: str, new_name: str) -> None:
+        """Note that a key may have another name by now, by our own doing, beside the one that it had."""
+        note = self._notes.handed_out.get(name)
+        if note is not None:
+            self._notes.handed_out.setdefault(new_name, note)
 
     def forget(self, name: str, now: float) -> None:
         """Note that a key of this name is gone, by our own doing.
@@ -177,10 +201,19 @@ class Account:
         """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
         return name in self._notes.freed
 
-    def is_gone(self, name: str, since: float) -> bool:
-        """Whether a key that was remembered at that time is gone by now, by our own doing."""
-        note = self._notes.handed_out.get(name)
-        return name in self._notes.freed if note is None else note[0] != since
+    def name_of(self, name: str, note: Note) -> str | None:
+        """Return what a key is named now, or `None` if it is gone, by our own doing.
+
+        Args:
+            name: What it was named when it was remembered.
+            note: What `remember` has returned.
+        """
+        handed_out = self._notes.handed_out
+        for present, other in handed_out.items():
+            if other is note:
+                return present
+        # What was noted long ago is forgotten.
+        return None if name in handed_out or name in self._notes.freed else name
 
     def is_handed_out(self, name: str) -> bool:
         """Whether somebody holds a key of this name that was made a short while ago."""
@@ -228,12 +261,13 @@ class Account:
             self._notes.locked_until = None if answered else began
 
 
-def _note(table: dict[str, tuple[float, _T]], name: str, detail: _T, now: float) -> None:
+def _note(table: dict[str, tuple[float, _T]], name: str, detail: _T, now: float) -> tuple[float, _T]:
     """Note something of a name as the latest, and forget what is no longer of use."""
     table.pop(name, None)
-    table[name] = (now, detail)
+    note = table[name] = (now, detail)
     while len(table) > _REMEMBERED or next(iter(table.values()))[0] < now - _LATELY:
         del table[next(iter(table))]
+    return note
 
 
 class _Notes:
@@ -254,7 +288,7 @@ class _Notes:
     def __init__(self) -> None:
         self.unsettled: dict[str, None] = {}
         self.waiting: dict[str, deque[asyncio.Future[None]] | None] = {}
-        self.handed_out: dict[str, tuple[float, str | None]] = {}
+        self.handed_out: dict[str, Note] = {}
         self.freed: dict[str, tuple[float, None]] = {}
         self.changed: dict[str, tuple[float, None]] = {}
         self.locked_until: float | None = None

@@ -40,6 +40,7 @@ class Change:
         self._reconciles = reconciles
         self._changed_before = False
         self.progress = self._engine.begin()
+        self._sent = self.progress.started  # later, if it waits for its turn
 
     async def run(self) -> None:
         """Change the key.
@@ -50,12 +51,17 @@ class Change:
         within = self._engine.seconds_left(self.progress)
         new_name = self._new_name or self.api_key_name
         async with self._account.hold(self.api_key_name, new_name, within=within):
-            now = self._engine.runtime.monotonic()
-            self._changed_before = self._account.note_change(self.api_key_name, new_name, now)
-            while not await self._try():
-                pass
-            if self._new_name is not None:
-                self._account.forget(self.api_key_name, self._engine.runtime.monotonic())
+            self._sent = self._engine.runtime.monotonic()
+            self._changed_before = self._account.note_change(self.api_key_name, new_name, self._sent)
+            try:
+                while not await self._try():
+                    pass
+            except BaseException:
+                if self.progress.exposed:
+                    self._account.may_be_renamed(self.api_key_name, new_name)
+                raise
+            if new_name != self.api_key_name:
+                self._account.rename(self.api_key_name, new_name, self._engine.runtime.monotonic())
 
     def abandon(self) -> bool:
         """Note that nobody waits any more; the attempt under way is the last."""
@@ -112,7 +118,7 @@ class Change:
                 self.api_key_name,
                 self._new_name,
                 self._call.parameters,
-                sent=self.progress.started,
+                sent=self._sent,
                 changed_before=self._changed_before,
             )
             self._janitor.tell_look(self.operation, self.api_key_name, state)

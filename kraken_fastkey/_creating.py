@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
+from kraken_fastkey._account import Note
 from kraken_fastkey._doubt import undone, unknown
 from kraken_fastkey._errors import DuplicateKeyNameError, FastKeyError, PermissionDeniedError, TransportError
 from kraken_fastkey._events.orphans import KeyRenamed
@@ -47,7 +48,7 @@ class Creation:
     operation = "create_key"
     _ghosts: frozenset[str] = frozenset()
     _has_key = False
-    _received = 0.0  # when the key came, by a clock that never goes back
+    _note: Note | None = None
     _is_saved = False
     _cut_off = False
 
@@ -257,39 +258,50 @@ class Creation:
     async def _hand_over(self, key: FastApiKey) -> FastApiKey:
         """Return a key to its caller, or delete it if there is none any more."""
         self._has_key = True
-        self._received = self._engine.runtime.monotonic()
-        if not self._is_generated:
-            self._account.remember(key.api_key_name, key.created_time_raw, self._received)
+        now = self._engine.runtime.monotonic()
+        self._note = self._account.remember(key.api_key_name, key.created_time_raw, now)
         if self.progress.abandoned:
-            await self._discard(key)
+            await self._discard(key, key.api_key_name)
             raise asyncio.CancelledError
         if self._save is not None:
             try:
                 with self._account.lend(key.api_key_name):
                     await self._save(key)
             except BaseException:
-                await self._discard(key)
+                name = self._name_of(key)
+                if name == key.api_key_name:
+                    await self._discard(key, name)
+                elif name is not None:
+                    # It was renamed meanwhile, and its new name is not ours to hold beside the old one.
+                    self._janitor.leave(self._discard_later(key))
                 raise
             self._is_saved = True
         return key
 
-    async def _discard(self, key: FastApiKey) -> None:
-        """Delete a key that nobody takes, unless somebody has; it must be our turn with its name."""
-        name = key.api_key_name
-        if not self._account.is_gone(name, self._received):
-            self._account.forget(name, self._engine.runtime.monotonic())
-            await self._janitor.discard(name, key.created_time_raw)
+    async def _discard(self, key: FastApiKey, name: str) -> None:
+        """Delete a key that nobody takes; it must be our turn with its name."""
+        self._account.forget(name, self._engine.runtime.monotonic())
+        await self._janitor.discard(name, key.created_time_raw)
 
     async def _discard_later(self, key: FastApiKey) -> None:
-        name = key.api_key_name
+        """Delete a key that nobody takes when it is the turn, unless somebody else has deleted it by then."""
+        name: str | None = key.api_key_name
         try:
-            async with self._account.hold(name):
-                await self._discard(key)
+            while name is not None:
+                async with self._account.hold(name):
+                    present = self._name_of(key)
+                    if name == present:
+                        await self._discard(key, name)
+                        return
+                name = present
         except asyncio.CancelledError:
             # The client closes; the turn may not have come.
-            if name not in self._account.unsettled:
+            if name is not None and name not in self._account.unsettled:
                 self._janitor.report(name)
             raise
+
+    def _name_of(self, key: FastApiKey) -> str | None:
+        return None if self._note is None else self._account.name_of(key.api_key_name, self._note)
 
     def _note_cut_off(self) -> FastKeyError:
         self._cut_off = True

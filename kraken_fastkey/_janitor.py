@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final, Literal
 
 from kraken_fastkey._account import Account
 from kraken_fastkey._background import Background
@@ -144,6 +144,10 @@ class Janitor:
             return "not_found"
         self.engine.emitter.emit(OrphanDeleted, api_key_name=name)
         return "deleted"
+
+    def leave(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on in the background."""
+        self._background.start(work, self.account)
 
     def watch(self, name: str) -> None:
         """Go on looking, in the background, for a key that nobody holds, and delete it if it turns up.

@@ -48,5 +48,12 @@ class Progress:
         return self.departed or self.in_doubt
 
     def depart(self) -> None:
-        """Note that a request leaves."""
+        """Note that a request leaves.
+
+        Raises:
+            ConnectionAbortedError: It must not, since nobody waits for it any more, and nothing is to be set right.
+        """
+        # A caller may go away between aiohttp's taking up a request and its writing it.
+        if self.abandoned and not self.exposed:
+            raise ConnectionAbortedError("not sent: nobody waits for it any more")
         self.departed = True

@@ -105,7 +105,8 @@ class Transport(Protocol):
             request: The request.
             authorization: The `Authorization` header's value.
             within: How many seconds there are for all of it; `None` for no bound but the transport's own.
-            departing: Called right before anything of a request with a body leaves: until then, nothing is done.
+            departing: Called right before anything of a request with a body leaves: until then, nothing is done. If
+                it raises an `OSError`, nothing leaves.
 
         Raises:
             TransportError: There was no answer; `outcome` says whether the request may have been carried out.
@@ -175,7 +176,7 @@ class _OneShotPayload(aiohttp.BytesPayload):
     Args:
         body: The bytes.
         media_type: What they are.
-        departing: Called before they go out.
+        departing: Called before they go out; if it raises, they stay.
         limit: The attempt's, which from then on bounds the wait for the answer.
         pause: That wait, in seconds; `None` for no bound but the limit's own.
         in_pieces: Whether the answer is to be read in small pieces.
@@ -207,11 +208,11 @@ class _OneShotPayload(aiohttp.BytesPayload):
         """Write the body; called by aiohttp right before anything of the request leaves."""
         if self.sent:
             raise ConnectionAbortedError("not sent a second time")
+        self._departing()
         self.sent = True
         self._limit.pause_at_most(self._pause)
         if self._in_pieces:
             _read_in_pieces(writer)
-        self._departing()
         await super().write_with_length(writer, content_length)
 
 

@@ -30,6 +30,7 @@ SLOW_FILES = {
     "test_canary.py",
     "test_cli_exits.py",
     "test_cli_terminal.py",
+    "test_crossing.py",
     "test_docs.py",
     "test_drops.py",
     "test_example_service.py",

@@ -596,3 +596,26 @@ def test_a_key_that_nobody_took_is_told_of_if_closing_comes_first() -> None:
         assert left
 
     run_virtually(main)
+
+
+def test_a_request_that_has_not_left_when_its_caller_goes_away_stays() -> None:
+    """aiohttp takes a request up, and writes it a moment later: what is cancelled between the two is not sent."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with KrakenSandbox(clock=loop.wall_clock, list_lag=45) as sandbox:
+            provider = StaticTokenProvider(sandbox.issue_token())
+            async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+                await client.list_keys()  # there is a connection
+                for steps in range(60):
+                    create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    create.cancel()
+                    await asyncio.wait({create})
+                    if not create.cancelled():
+                        break
+                    await asyncio.sleep(1)
+                    assert ((), ()) == (sandbox.keys(), client.unsettled_keys), f"after {steps} steps"
+        assert steps > 3
+
+    run_virtually(main)

@@ -891,12 +891,18 @@ def test_a_save_may_do_as_it_likes_with_the_key(name: str | None) -> None:
             await client.delete_key(key.api_key_name)
             raise OSError("the disk is full")
 
+        async def rename(key: FastApiKey) -> None:
+            await client.update_key(UpdateKeyRequest(key.api_key_name, new_api_key_name="renamed"))
+            raise OSError("the disk is full")
+
         def request() -> CreateKeyRequest:
             return CreateKeyRequest() if name is None else CreateKeyRequest(name)
 
-        with pytest.raises(OSError, match="disk"):
-            await client.create_key(request(), save=delete)
-        assert [] == world.names
+        for save in (delete, rename):
+            with pytest.raises(OSError, match="disk"):
+                await client.create_key(request(), save=save)
+            await asyncio.sleep(0.1)  # the renamed key is deleted in the background
+            assert ([], ()) == (world.names, client.unsettled_keys)
         key = await client.create_key(request(), save=change)
         assert world.holds(key)
         assert world.loop.time() < 1
@@ -1045,6 +1051,46 @@ def test_a_rename_to_a_name_that_is_taken_is_not_believed_done() -> None:
         with pytest.raises(DuplicateKeyNameError):
             await world.client.update_key(UpdateKeyRequest("mine", new_api_key_name="theirs"))
         assert {"mine", "theirs"} == set(world.names)
+
+    in_world(scene)
+
+
+def test_a_rename_is_judged_from_when_it_was_sent() -> None:
+    """It has waited for its turn: what was made meanwhile, under the new name, is another's all the same."""
+
+    async def scene(world: World) -> None:
+        provider = StaticTokenProvider(world.sandbox.issue_token())
+        other = FastKeyClient(provider, base_url=world.sandbox.base_url, _runtime=world.loop.runtime())
+        async with other, world.client._account.hold("mine"):
+            rename = asyncio.ensure_future(world.client.update_key(UpdateKeyRequest("mine", new_api_key_name="theirs")))
+            await asyncio.sleep(10)
+            await other.create_key(CreateKeyRequest("theirs"))
+            await asyncio.sleep(45)
+            await other.create_key(CreateKeyRequest("mine"))
+            world.sandbox.faults.add(Disconnect(), operation="update_key")
+        with pytest.raises(DuplicateKeyNameError):
+            await rename
+        assert {"mine", "theirs"} == set(world.names)
+
+    in_world(scene, list_lag=45, retry=RetryPolicy(deadline=300))
+
+
+def test_a_key_that_may_have_been_renamed_is_not_taken_for_another_s_ghost() -> None:
+    """Whether a rename was made was not waited for; a create of the new name, in doubt, leaves the key alone."""
+
+    async def scene(world: World) -> None:
+        key = await world.client.create_key(CreateKeyRequest("old"))
+        world.sandbox.faults.add(Answer(503, commit=True), operation="update_key")
+        rename = asyncio.ensure_future(world.client.update_key(UpdateKeyRequest("old", new_api_key_name="new")))
+        while world.names != ["new"]:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        rename.cancel()
+        world.sandbox.faults.add(Hang(), operation="create_key")
+        with pytest.raises(DuplicateKeyNameError):
+            await world.client.create_key(CreateKeyRequest("new"))
+        assert rename.cancelled()
+        assert world.holds(key)
 
     in_world(scene)
 
