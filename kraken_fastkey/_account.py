@@ -164,11 +164,27 @@ class Account:
         if note is not None:
             self._notes.handed_out[new_name] = note
 
-    def may_be_renamed(self, name: str, new_name: str) -> None:
-        """Note that a key may have another name by now, by our own doing, beside the one that it had."""
+    def may_be_renamed(self, name: str, new_name: str, now: float) -> None:
+        """Note that a key has another name by now, by our own doing, or still the one that it had.
+
+        Args:
+            name: The key's name before.
+            new_name: The name that it may have.
+            now: Seconds on a clock that never goes back.
+        """
         note = self._notes.handed_out.get(name)
         if note is not None:
             self._notes.handed_out.setdefault(new_name, note)
+        self.may_be_gone(name, now)
+
+    def may_be_gone(self, name: str, now: float) -> None:
+        """Note that there may be no key of this name any more, by our own doing.
+
+        Args:
+            name: The key's name.
+            now: Seconds on a clock that never goes back.
+        """
+        _note(self._notes.freed, name, None, now)
 
     def forget(self, name: str, now: float) -> None:
         """Note that a key of this name is gone, by our own doing.
@@ -178,7 +194,7 @@ class Account:
             now: Seconds on a clock that never goes back.
         """
         self._notes.handed_out.pop(name, None)
-        _note(self._notes.freed, name, None, now)
+        self.may_be_gone(name, now)
 
     def note_change(self, name: str, new_name: str, now: float) -> bool:
         """Note that a key is to be changed.
@@ -198,7 +214,7 @@ class Account:
         return now - before < _LATELY
 
     def is_freed(self, name: str) -> bool:
-        """Whether a key of this name is gone since a short while, though a list that lags may show it yet."""
+        """Whether a key of this name is or may be gone since a short while, though a list that lags shows it yet."""
         return name in self._notes.freed
 
     def name_of(self, name: str, note: Note) -> str | None:
@@ -277,7 +293,7 @@ class _Notes:
         unsettled: The names of keys that may exist though nobody holds them.
         waiting: The names that something is being done with, and who waits for its turn.
         handed_out: When keys of these names were made lately, by our clock and by the server's words.
-        freed: When keys of these names were deleted lately.
+        freed: When keys of these names were deleted lately, or may have been.
         changed: When keys of these names were changed lately, or may have been.
         locked_until: Until when nothing is sent; `None` if the account is not locked out.
         probed_at: When a request was let through to see whether the lockout is over.

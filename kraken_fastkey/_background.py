@@ -44,6 +44,10 @@ class Work(Protocol[_T]):
         """Return what is to be done with a result that came in the moment in which its caller went away."""
         ...
 
+    def unheard(self, error: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """Return what is to be done about an error that came in that moment."""
+        ...
+
 
 async def join(task: asyncio.Task[_T]) -> _T:
     """Return a task's result; cancelling the caller leaves the task alone.
@@ -143,10 +147,12 @@ class Background:
                 task.cancel()
             return
         self._end(task)
-        if not task.cancelled() and task.exception() is None:
-            rest = work.unreceived(task.result())
-            if rest is not None:
-                self.start(rest, account)
+        if task.cancelled():
+            return
+        error = task.exception()
+        rest = work.unreceived(task.result()) if error is None else work.unheard(error)
+        if rest is not None:
+            self.start(rest, account)
 
     def _of(self, account: object | None) -> set[asyncio.Task[Any]]:
         present = asyncio.current_task()

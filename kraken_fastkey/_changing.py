@@ -57,8 +57,8 @@ class Change:
                 while not await self._try():
                     pass
             except BaseException:
-                if self.progress.exposed:
-                    self._account.may_be_renamed(self.api_key_name, new_name)
+                if self.progress.exposed and new_name != self.api_key_name:
+                    self._account.may_be_renamed(self.api_key_name, new_name, self._engine.runtime.monotonic())
                 raise
             if new_name != self.api_key_name:
                 self._account.rename(self.api_key_name, new_name, self._engine.runtime.monotonic())
@@ -70,6 +70,9 @@ class Change:
 
     def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
         """Do nothing: what was asked for has been done."""
+
+    def unheard(self, _: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: no key is left that nobody has."""
 
     async def _try(self) -> bool:
         """Return whether the change has been made; if not, it is to be sent again."""
@@ -174,7 +177,12 @@ class Deletion:
             FastKeyError: It was not deleted; with the outcome `"unknown"`, it may be.
         """
         async with self._account.hold(self.api_key_name, within=self._engine.seconds_left(self.progress)):
-            await self._engine.run(self._call, self._account, self.progress)
+            try:
+                await self._engine.run(self._call, self._account, self.progress)
+            except BaseException:
+                if self.progress.exposed:
+                    self._account.may_be_gone(self.api_key_name, self._engine.runtime.monotonic())
+                raise
             self._account.forget(self.api_key_name, self._engine.runtime.monotonic())
             self._account.unsettled.pop(self.api_key_name, None)
 
@@ -185,3 +193,6 @@ class Deletion:
 
     def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
         """Do nothing: what was asked for has been done."""
+
+    def unheard(self, _: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: no key is left that nobody has."""

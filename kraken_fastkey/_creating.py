@@ -15,7 +15,13 @@ import attrs
 
 from kraken_fastkey._account import Note
 from kraken_fastkey._doubt import undone, unknown
-from kraken_fastkey._errors import DuplicateKeyNameError, FastKeyError, PermissionDeniedError, TransportError
+from kraken_fastkey._errors import (
+    DuplicateKeyNameError,
+    FastKeyError,
+    PermissionDeniedError,
+    TransportError,
+    UnknownOutcomeError,
+)
 from kraken_fastkey._events.orphans import KeyRenamed
 from kraken_fastkey._evidence import CreateVerdict, judge_create
 from kraken_fastkey._janitor import SETTLING, Janitor
@@ -49,6 +55,7 @@ class Creation:
     _ghosts: frozenset[str] = frozenset()
     _has_key = False
     _note: Note | None = None
+    _sent = 0.0  # when the first request was, by a clock that never goes back
     _is_saved = False
     _cut_off = False
 
@@ -93,13 +100,22 @@ class Creation:
         """Delete a key whose caller went away in the moment in which it came, unless it was stored."""
         return None if self._is_saved else self._discard_later(key)
 
+    def unheard(self, error: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """See to what may be left, of which nobody was told."""
+        if not isinstance(error, UnknownOutcomeError) or self.api_key_name in self._account.unsettled:
+            return None
+        if not self._reconciles:
+            return self._clear_up(error)
+        self._janitor.report(self.api_key_name)
+        return None
+
     @property
     def api_key_name(self) -> str:
         """The key's name: a generated one may change on the way."""
         return self._request.api_key_name
 
     async def _run(self) -> FastApiKey:
-        sent = self._engine.runtime.monotonic()
+        self._sent = self._engine.runtime.monotonic()
         doubt: FastKeyError | None = None
         while True:
             try:
@@ -119,7 +135,7 @@ class Creation:
                 raise self._refused(failure)
             if not (self._reconciles or self.progress.abandoned or self._cut_off):
                 raise unknown(self._call, failure, _DELETE_IT) from failure
-            await self._reconcile(failure, doubt, sent)
+            await self._reconcile(failure, doubt)
             self.progress.in_doubt = False
             if self.progress.abandoned:
                 raise asyncio.CancelledError
@@ -129,14 +145,24 @@ class Creation:
             failure.outcome = "unknown"  # the last attempt was refused, but what an earlier one did may show yet
         return failure
 
-    async def _reconcile(self, failure: FastKeyError, doubt: FastKeyError, sent: float) -> None:
+    async def _clear_up(self, failure: FastKeyError) -> None:
+        self.progress.abandoned = True
+        name = self.api_key_name
+        try:
+            async with self._account.hold(name):
+                await self._reconcile(failure, failure)
+        except asyncio.CancelledError:
+            self._tell(name)
+            raise
+
+    async def _reconcile(self, failure: FastKeyError, doubt: FastKeyError) -> None:
         """Return when the call may be sent again, since nothing is left of what was sent."""
         with self._janitor.reconciling(self.operation, self.api_key_name, failure):
             try:
                 if self._is_generated:
                     await self._replace_name(failure)
                 else:
-                    await self._settle(failure, doubt, sent)
+                    await self._settle(failure, doubt)
             except _AbandonedError:
                 pass
             except asyncio.CancelledError:
@@ -181,7 +207,7 @@ class Creation:
             KeyRenamed, operation=self.operation, api_key_name=ghost, new_api_key_name=self.api_key_name
         )
 
-    async def _settle(self, failure: FastKeyError, doubt: FastKeyError, sent: float) -> None:
+    async def _settle(self, failure: FastKeyError, doubt: FastKeyError) -> None:
         """Look at the keys until it is clear that this call has left none under its name, deleting what it left."""
         seen_absent = False
         verdict: CreateVerdict | None = None
@@ -190,7 +216,7 @@ class Creation:
             if not self.progress.abandoned and not self._engine.has_time_for(seconds, self.progress):
                 self._stop(failure, _DELETE_IT)
             await self._engine.pause(seconds, self._account)
-            verdict = await self._judge(failure, sent, seen_absent=seen_absent)
+            verdict = await self._judge(failure, seen_absent=seen_absent)
             seen_absent |= verdict == "absent"
             if verdict == "before":
                 self.progress.in_doubt = False
@@ -212,7 +238,7 @@ class Creation:
         if not again:
             raise undone(self._call, failure)
 
-    async def _judge(self, failure: FastKeyError, sent: float, *, seen_absent: bool) -> CreateVerdict | None:
+    async def _judge(self, failure: FastKeyError, *, seen_absent: bool) -> CreateVerdict | None:
         """Return what the list says now, or `None` if it could not be had, or is not up to date."""
         try:
             listing = await self._janitor.look(self._waiting)
@@ -226,7 +252,7 @@ class Creation:
             listing,
             self.api_key_name,
             self._call.parameters,
-            sent=sent,
+            sent=self._sent,
             seen_absent=seen_absent,
             is_held=self._account.is_held,
         )
@@ -295,10 +321,13 @@ class Creation:
                         return
                 name = present
         except asyncio.CancelledError:
-            # The client closes; the turn may not have come.
-            if name is not None and name not in self._account.unsettled:
-                self._janitor.report(name)
+            self._tell(name)
             raise
+
+    def _tell(self, name: str | None) -> None:
+        """Tell of a key that may be left, unless it was told of: the client closes, and the turn may not have come."""
+        if name is not None and name not in self._account.unsettled:
+            self._janitor.report(name)
 
     def _name_of(self, key: FastApiKey) -> str | None:
         return None if self._note is None else self._account.name_of(key.api_key_name, self._note)

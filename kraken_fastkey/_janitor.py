@@ -176,7 +176,7 @@ class Janitor:
             except FastKeyError:
                 continue
             if key is not None and key.created_time_raw != known:
-                if not self.account.is_handed_out(name):
+                if not self.account.is_held(name, key.created_time_raw):
                     self.report(name)
                 return
 

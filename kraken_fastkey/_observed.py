@@ -163,6 +163,11 @@ class ObservedWork(Generic[_T]):
         rest = self._work.unreceived(result)
         return None if rest is None else self._finish(rest)
 
+    def unheard(self, error: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """Return what is to be done about an error that came too late, as a part of the same call."""
+        rest = self._work.unheard(error)
+        return None if rest is None else self._finish(rest)
+
     async def _finish(self, rest: Coroutine[Any, Any, None]) -> None:
         with _within(self._scope):
             await rest

@@ -23,6 +23,7 @@ from kraken_fastkey import (
     FastKeyClient,
     FastKeyError,
     Permissions,
+    RetryPolicy,
     StaticTokenProvider,
     TransportError,
     UnknownOutcomeError,
@@ -31,6 +32,7 @@ from kraken_fastkey import (
 from kraken_fastkey._account import Account
 from kraken_fastkey.sandbox import Answer, Disconnect, Drip, Fault, Hang, KrakenSandbox, LateCommit, Truncate
 
+SCOPES = ["account.fast-api-key:write", "account.fast-api-key:funds-query"]  # and none to list keys
 MakeClient = Callable[..., FastKeyClient]
 MakeRequest = Callable[[], CreateKeyRequest]
 
@@ -617,5 +619,40 @@ def test_a_request_that_has_not_left_when_its_caller_goes_away_stays() -> None:
                     await asyncio.sleep(1)
                     assert ((), ()) == (sandbox.keys(), client.unsettled_keys), f"after {steps} steps"
         assert steps > 3
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize("mode", ["raise", "reconcile"])
+@pytest.mark.parametrize("make_request", REQUESTS.values(), ids=REQUESTS.keys())
+def test_an_unknown_outcome_that_nobody_hears_of_is_seen_to(make_request: MakeRequest, mode: str) -> None:
+    """The caller goes away in the moment in which it is to be told that a key may be left."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        gone = told = 0
+        for steps in range(60):
+            async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
+                provider = StaticTokenProvider(sandbox.issue_token(scopes=SCOPES))
+                options: dict[str, Any] = {"on_unknown_outcome": mode, "retry": RetryPolicy(budget=0)}
+                async with FastKeyClient(
+                    provider, base_url=sandbox.base_url, _runtime=loop.runtime(), **options
+                ) as client:
+                    sandbox.faults.add(Truncate(5), operation="create_key")
+                    sandbox.faults.add(Answer(503), operation="delete_key")
+                    task = asyncio.ensure_future(client.create_key(make_request()))
+                    while not sandbox.keys():
+                        await asyncio.sleep(0)
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.wait({task})
+                    await asyncio.sleep(150)
+                    gone += task.cancelled()
+                    if task.cancelled():
+                        names = {key.api_key_name for key in sandbox.keys()}
+                        told += bool(names)
+                        assert names == set(client.unsettled_keys), f"after {steps} steps"
+        print(f"{gone} went away in time; in {told} of the runs a key was left, and told of")
+        assert gone
 
     run_virtually(main)

@@ -1095,6 +1095,33 @@ def test_a_key_that_may_have_been_renamed_is_not_taken_for_another_s_ghost() -> 
     in_world(scene)
 
 
+@pytest.mark.parametrize("way", ["renamed", "deleted"])
+def test_a_key_that_may_be_gone_is_no_proof_that_its_name_was_taken(way: str) -> None:
+    """What became of it is not known, and the list may show it as it was: it is looked at until it is up to date."""
+
+    async def scene(world: World) -> None:
+        client = world.client
+        await client.create_key(CreateKeyRequest("grid-bot"))
+        await asyncio.sleep(60)
+        if way == "renamed":
+            world.sandbox.faults.add(Answer(503, commit=True), operation="update_key")
+            rename = asyncio.ensure_future(client.update_key(UpdateKeyRequest("grid-bot", new_api_key_name="old-bot")))
+            await asyncio.sleep(0.5)
+            rename.cancel()
+        else:
+            world.sandbox.faults.add(Answer(503, commit=True), operation="delete_key", times=None)
+            with pytest.raises(ServiceUnavailableError):
+                await client.delete_key("grid-bot")
+            world.sandbox.faults.clear()
+        world.sandbox.faults.add(Disconnect(commit=True), operation="create_key")
+        key = await client.create_key(CreateKeyRequest("grid-bot"))
+        assert key.api_key in {live.api_key for live in world.sandbox.keys()}
+        assert sorted(world.names) == (["grid-bot", "old-bot"] if way == "renamed" else ["grid-bot"])
+        assert () == client.unsettled_keys
+
+    in_world(scene, list_lag=45)
+
+
 def test_a_late_key_of_a_name_that_was_another_s_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The name is free again before the request is carried out: the key is told of, and not deleted."""
 
