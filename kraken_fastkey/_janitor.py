@@ -138,10 +138,14 @@ class Janitor:
         except KeyNotFoundError:
             return "not_found"
         except FastKeyError as error:
+            if own.exposed:
+                self.account.may_be_gone(name, self.engine.runtime.monotonic())
             self.engine.emitter.emit(OrphanNotDeleted, api_key_name=name, error_type=type(error).__name__)
             return "failed"
         if own.in_doubt:
+            self.account.may_be_gone(name, self.engine.runtime.monotonic())
             return "not_found"
+        self.account.forget(name, self.engine.runtime.monotonic())
         self.engine.emitter.emit(OrphanDeleted, api_key_name=name)
         return "deleted"
 

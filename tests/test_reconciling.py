@@ -1095,6 +1095,21 @@ def test_a_key_that_may_have_been_renamed_is_not_taken_for_another_s_ghost() -> 
     in_world(scene)
 
 
+def test_a_list_that_still_shows_a_ghost_that_was_deleted() -> None:
+    """The key of an earlier call, which the client has deleted itself, is no proof that the name was taken either."""
+
+    async def scene(world: World) -> None:
+        world.sandbox.faults.add(Disconnect(commit=True), operation="create_key", times=2)
+        first = asyncio.ensure_future(world.client.create_key(CreateKeyRequest("grid-bot")))
+        await asyncio.sleep(1)
+        second = asyncio.ensure_future(world.client.create_key(CreateKeyRequest("grid-bot")))
+        first.cancel()
+        assert world.holds(await second)
+        assert () == world.client.unsettled_keys
+
+    in_world(scene, list_lag=45, retry=RetryPolicy(deadline=300))
+
+
 @pytest.mark.parametrize("way", ["renamed", "deleted"])
 def test_a_key_that_may_be_gone_is_no_proof_that_its_name_was_taken(way: str) -> None:
     """What became of it is not known, and the list may show it as it was: it is looked at until it is up to date."""
