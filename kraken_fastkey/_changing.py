@@ -50,18 +50,18 @@ class Change:
         """
         within = self._engine.seconds_left(self.progress)
         new_name = self._new_name or self.api_key_name
-        async with self._account.hold(self.api_key_name, new_name, within=within):
+        async with self._account.turns.hold(self.api_key_name, new_name, within=within):
             self._sent = self._engine.runtime.monotonic()
-            self._changed_before = self._account.note_change(self.api_key_name, new_name, self._sent)
+            self._changed_before = self._account.keys.note_change(self.api_key_name, new_name, self._sent)
             try:
                 while not await self._try():
                     pass
             except BaseException:
                 if self.progress.exposed and new_name != self.api_key_name:
-                    self._account.may_be_renamed(self.api_key_name, new_name, self._engine.runtime.monotonic())
+                    self._account.keys.may_be_renamed(self.api_key_name, new_name, self._engine.runtime.monotonic())
                 raise
             if new_name != self.api_key_name:
-                self._account.rename(self.api_key_name, new_name, self._engine.runtime.monotonic())
+                self._account.keys.rename(self.api_key_name, new_name, self._engine.runtime.monotonic())
 
     def abandon(self) -> bool:
         """Note that nobody waits any more; the attempt under way is the last."""
@@ -176,14 +176,14 @@ class Deletion:
         Raises:
             FastKeyError: It was not deleted; with the outcome `"unknown"`, it may be.
         """
-        async with self._account.hold(self.api_key_name, within=self._engine.seconds_left(self.progress)):
+        async with self._account.turns.hold(self.api_key_name, within=self._engine.seconds_left(self.progress)):
             try:
                 await self._engine.run(self._call, self._account, self.progress)
             except BaseException:
                 if self.progress.exposed:
-                    self._account.may_be_gone(self.api_key_name, self._engine.runtime.monotonic())
+                    self._account.keys.may_be_gone(self.api_key_name, self._engine.runtime.monotonic())
                 raise
-            self._account.forget(self.api_key_name, self._engine.runtime.monotonic())
+            self._account.keys.forget(self.api_key_name, self._engine.runtime.monotonic())
             self._account.unsettled.pop(self.api_key_name, None)
 
     def abandon(self) -> bool:

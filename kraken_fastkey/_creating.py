@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
-from kraken_fastkey._account import Note
 from kraken_fastkey._doubt import undone, unknown
 from kraken_fastkey._errors import (
     DuplicateKeyNameError,
@@ -25,6 +24,7 @@ from kraken_fastkey._errors import (
 from kraken_fastkey._events.orphans import KeyRenamed
 from kraken_fastkey._evidence import CreateVerdict, judge_create
 from kraken_fastkey._janitor import SETTLING, Janitor
+from kraken_fastkey._key_notes import Note
 from kraken_fastkey._models import CreateKeyRequest, FastApiKey, GeneratedName
 from kraken_fastkey._progress import Progress
 from kraken_fastkey._wire import create_key
@@ -84,12 +84,12 @@ class Creation:
         """
         held = self.api_key_name  # whatever it is renamed to
         # Not `hold`, whose objects and steps would take 1 % of a call.
-        if not self._account.take_at_once(held):
-            await self._account.take(held, self._engine.seconds_left(self.progress))
+        if not self._account.turns.take_at_once(held):
+            await self._account.turns.take(held, self._engine.seconds_left(self.progress))
         try:
             return await self._run()
         finally:
-            self._account.give_back(held)
+            self._account.turns.give_back(held)
 
     def abandon(self) -> bool:
         """Note that nobody waits any more: a key that is made all the same is deleted."""
@@ -149,7 +149,7 @@ class Creation:
         self.progress.abandoned = True
         name = self.api_key_name
         try:
-            async with self._account.hold(name):
+            async with self._account.turns.hold(name):
                 await self._reconcile(failure, failure)
         except asyncio.CancelledError:
             self._tell(name)
@@ -254,12 +254,12 @@ class Creation:
             self._call.parameters,
             sent=self._sent,
             seen_absent=seen_absent,
-            is_held=self._account.is_held,
+            is_held=self._account.keys.is_held,
         )
         self._janitor.tell_look(self.operation, self.api_key_name, verdict)
         if verdict == "before":
             # A key that this client has deleted itself is listed no longer, once the list is up to date.
-            if self._account.is_freed(self.api_key_name):
+            if self._account.keys.is_freed(self.api_key_name):
                 return None
             self._janitor.watch_for_late_key(self.api_key_name, listing.keys[self.api_key_name].created_time_raw)
         if verdict == "unclear":
@@ -285,13 +285,13 @@ class Creation:
         """Return a key to its caller, or delete it if there is none any more."""
         self._has_key = True
         now = self._engine.runtime.monotonic()
-        self._note = self._account.remember(key.api_key_name, key.created_time_raw, now)
+        self._note = self._account.keys.remember(key.api_key_name, key.created_time_raw, now)
         if self.progress.abandoned:
             await self._discard(key, key.api_key_name)
             raise asyncio.CancelledError
         if self._save is not None:
             try:
-                with self._account.lend(key.api_key_name):
+                with self._account.turns.lend(key.api_key_name):
                     await self._save(key)
             except BaseException:
                 name = self._name_of(key)
@@ -306,7 +306,7 @@ class Creation:
 
     async def _discard(self, key: FastApiKey, name: str) -> None:
         """Delete a key that nobody takes; it must be our turn with its name."""
-        self._account.forget(name, self._engine.runtime.monotonic())
+        self._account.keys.forget(name, self._engine.runtime.monotonic())
         await self._janitor.discard(name, key.created_time_raw)
 
     async def _discard_later(self, key: FastApiKey) -> None:
@@ -314,7 +314,7 @@ class Creation:
         name: str | None = key.api_key_name
         try:
             while name is not None:
-                async with self._account.hold(name):
+                async with self._account.turns.hold(name):
                     present = self._name_of(key)
                     if name == present:
                         await self._discard(key, name)
@@ -330,7 +330,7 @@ class Creation:
             self._janitor.report(name)
 
     def _name_of(self, key: FastApiKey) -> str | None:
-        return None if self._note is None else self._account.name_of(key.api_key_name, self._note)
+        return None if self._note is None else self._account.keys.name_of(key.api_key_name, self._note)
 
     def _note_cut_off(self) -> FastKeyError:
         self._cut_off = True

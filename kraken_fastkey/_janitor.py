@@ -139,13 +139,13 @@ class Janitor:
             return "not_found"
         except FastKeyError as error:
             if own.exposed:
-                self.account.may_be_gone(name, self.engine.runtime.monotonic())
+                self.account.keys.may_be_gone(name, self.engine.runtime.monotonic())
             self.engine.emitter.emit(OrphanNotDeleted, api_key_name=name, error_type=type(error).__name__)
             return "failed"
         if own.in_doubt:
-            self.account.may_be_gone(name, self.engine.runtime.monotonic())
+            self.account.keys.may_be_gone(name, self.engine.runtime.monotonic())
             return "not_found"
-        self.account.forget(name, self.engine.runtime.monotonic())
+        self.account.keys.forget(name, self.engine.runtime.monotonic())
         self.engine.emitter.emit(OrphanDeleted, api_key_name=name)
         return "deleted"
 
@@ -180,7 +180,7 @@ class Janitor:
             except FastKeyError:
                 continue
             if key is not None and key.created_time_raw != known:
-                if not self.account.is_held(name, key.created_time_raw):
+                if not self.account.keys.is_held(name, key.created_time_raw):
                     self.report(name)
                 return
 
@@ -233,8 +233,8 @@ class Janitor:
 
     async def _find_named(self, name: str, created_time: str) -> Removal:
         """The same for a key of the caller's name, which another key may bear by now."""
-        async with self.account.hold(name):
-            if self.account.is_handed_out(name):
+        async with self.account.turns.hold(name):
+            if self.account.keys.is_handed_out(name):
                 return "deleted"  # it must be, for its name to be free
             try:
                 listing = await self.look(None)

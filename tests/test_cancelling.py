@@ -454,7 +454,7 @@ async def test_turns_that_are_given_up_are_passed_over() -> None:
     order: list[str] = []
 
     async def work(name: str) -> None:
-        async with account.hold("grid-bot"):
+        async with account.turns.hold("grid-bot"):
             order.append(name)
             await asyncio.sleep(0)
 
@@ -465,7 +465,7 @@ async def test_turns_that_are_given_up_are_passed_over() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     assert ["a", "d"] == order
-    assert {} == account._notes.waiting
+    assert {} == account.turns._waiting
 
 
 def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
@@ -473,16 +473,16 @@ def test_a_turn_that_comes_at_the_deadline_is_not_lost() -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         account = Account(StaticTokenProvider("FAKE"))
-        assert account.take_at_once("grid-bot")
+        assert account.turns.take_at_once("grid-bot")
 
         async def use() -> None:
-            async with account.hold("grid-bot", within=10):
+            async with account.turns.hold("grid-bot", within=10):
                 pass
 
         second = asyncio.create_task(use())
-        loop.call_at(10 - 1e-10, account.give_back, "grid-bot")
+        loop.call_at(10 - 1e-10, account.turns.give_back, "grid-bot")
         await second
-        assert {} == account._notes.waiting
+        assert {} == account.turns._waiting
 
     run_virtually(main)
 
@@ -493,13 +493,13 @@ def test_turns_with_two_names_take_no_longer_than_one() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         account = Account(StaticTokenProvider("FAKE"))
         for name in ("grid-bot", "new-bot"):
-            assert account.take_at_once(name)
-        loop.call_at(9, account.give_back, "grid-bot")
+            assert account.turns.take_at_once(name)
+        loop.call_at(9, account.turns.give_back, "grid-bot")
         with pytest.raises(TransportError, match="an earlier call on the key 'new-bot' is under way"):
-            await account.hold("grid-bot", "new-bot", within=10).__aenter__()
+            await account.turns.hold("grid-bot", "new-bot", within=10).__aenter__()
         assert 10 == pytest.approx(loop.time(), abs=0.01)
-        account.give_back("new-bot")
-        assert {} == account._notes.waiting
+        account.turns.give_back("new-bot")
+        assert {} == account.turns._waiting
 
     run_virtually(main)
 

@@ -20,7 +20,18 @@ ROOT = Path(kraken_fastkey.__file__).parent
 
 # Each floor may know those above it in this list, and its own rooms may not know each other unless named so.
 FLOORS: list[set[str]] = [
-    {"_deadlines", "_frozendict", "_secret", "_turns", "_values", "_version", "_validation", "_runtime", "_shield"},
+    {
+        "_deadlines",
+        "_frozendict",
+        "_secret",
+        "_turns",
+        "_values",
+        "_version",
+        "_validation",
+        "_runtime",
+        "_shield",
+        "_key_notes",
+    },
     {"_errors"},
     {"_events"},
     {"_events.event"},
@@ -35,7 +46,7 @@ FLOORS: list[set[str]] = [
     {"_wire.answers"},
     {"_wire.token", "_wire.private"},
     {"_wire"},
-    {"_retry", "_tokens", "_client_secret", "_progress", "_doubt", "_evidence", "_lease_record"},
+    {"_retry", "_tokens", "_client_secret", "_progress", "_doubt", "_evidence", "_lease_record", "_name_turns"},
     {"_token_sources", "_grant", "_account", "_background"},
     {"_observed"},
     {"_transport", "stores"},

@@ -906,7 +906,7 @@ def test_a_save_may_do_as_it_likes_with_the_key(name: str | None) -> None:
         key = await client.create_key(request(), save=change)
         assert world.holds(key)
         assert world.loop.time() < 1
-        async with client._account.hold(key.api_key_name):
+        async with client._account.turns.hold(key.api_key_name):
             await asyncio.sleep(15)
             assert [key.api_key_name] == world.names  # what the save began is outside of the call by now
         await asyncio.gather(*begun)
@@ -919,7 +919,7 @@ def test_a_turn_that_does_not_come_before_the_deadline() -> None:
     """Waiting for an earlier call on the same name is bounded, too; nothing was sent."""
 
     async def scene(world: World) -> None:
-        async with world.client._account.hold("grid-bot"):
+        async with world.client._account.turns.hold("grid-bot"):
             with pytest.raises(TransportError, match="an earlier call on the key 'grid-bot' is under way") as caught:
                 await world.client.delete_key("grid-bot")
             assert ("not_sent", 10) == (caught.value.outcome, world.loop.time())
@@ -1061,7 +1061,7 @@ def test_a_rename_is_judged_from_when_it_was_sent() -> None:
     async def scene(world: World) -> None:
         provider = StaticTokenProvider(world.sandbox.issue_token())
         other = FastKeyClient(provider, base_url=world.sandbox.base_url, _runtime=world.loop.runtime())
-        async with other, world.client._account.hold("mine"):
+        async with other, world.client._account.turns.hold("mine"):
             rename = asyncio.ensure_future(world.client.update_key(UpdateKeyRequest("mine", new_api_key_name="theirs")))
             await asyncio.sleep(10)
             await other.create_key(CreateKeyRequest("theirs"))
