@@ -96,10 +96,12 @@ class KeyNotes:
         Returns:
             Whether the key that has the new name was another, or otherwise, a short while ago, by our own doing.
         """
-        changed, freed = self._changed, self._freed
-        before = max(table[new_name][0] if new_name in table else -math.inf for table in (changed, freed))
+        notes: list[Note | None] = [self._changed.get(new_name), self._freed.get(new_name)]
+        if new_name != name:
+            notes.append(self._handed_out.get(new_name))
+        before = max((note[0] for note in notes if note is not None), default=-math.inf)
         for one in {name, new_name}:
-            _note(changed, one, None, now)
+            _note(self._changed, one, None, now)
         return now - before < _LATELY
 
     def is_freed(self, name: str) -> bool:

@@ -163,6 +163,7 @@ class Crossing:
             if self._rng.random() < 0.5:
                 await asyncio.sleep(self._rng.choice((0, 1, 5)))
             if kind == "fail":
+                await self._use(client, str(key.api_key_name))
                 raise OSError("the disk is full")
             self.received.add(str(key.api_key))
 
@@ -170,6 +171,20 @@ class Crossing:
             request = CreateKeyRequest(permissions=FUNDS)
         key = await client.create_key(request, save=None if kind == "create" else save)
         self.received.add(str(key.api_key))
+
+    async def _use(self, client: FastKeyClient, name: str) -> None:
+        """Do something with a key that is being saved."""
+        match self._rng.randrange(8):
+            case 0:
+                await client.delete_key(name)
+            case 1:
+                await client.update_key(UpdateKeyRequest(name, new_api_key_name=self._rng.choice(NAMES)))
+            case 2:
+                await client.update_key(UpdateKeyRequest(name, new_api_key_name=f"renamed-{self._rng.random():.9f}"))
+            case 3:
+                await client.update_key(UpdateKeyRequest(name, nonce_window=3))
+            case _:
+                pass
 
 
 @pytest.mark.parametrize(("ending", "share"), [("settled", 0.0), ("settled", 0.3), ("amid", 0.3)])

@@ -1055,6 +1055,21 @@ def test_a_rename_to_a_name_that_is_taken_is_not_believed_done() -> None:
     in_world(scene)
 
 
+def test_a_young_key_that_has_the_new_name_is_not_the_renamed_one() -> None:
+    """Nor if it was made so shortly before that times tell nothing: it was the client's own doing."""
+
+    async def scene(world: World) -> None:
+        await world.client.create_key(CreateKeyRequest("theirs"))
+        await asyncio.sleep(4)
+        await world.client.create_key(CreateKeyRequest("mine"))
+        world.sandbox.faults.add(Disconnect(), operation="update_key")
+        with pytest.raises(DuplicateKeyNameError):
+            await world.client.update_key(UpdateKeyRequest("mine", new_api_key_name="theirs"))
+        assert {"mine", "theirs"} == set(world.names)
+
+    in_world(scene, list_lag=17)
+
+
 def test_a_rename_is_judged_from_when_it_was_sent() -> None:
     """It has waited for its turn: what was made meanwhile, under the new name, is another's all the same."""
 
