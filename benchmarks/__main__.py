@@ -37,6 +37,8 @@ _OTHERS: Final = (
 _ACCOUNT_ROUNDS: Final = 3
 
 # By way of calling, by subject, by kind of time: the seconds of a call in each round.
+# So many times as many calls with 100 tasks: each has some, and the garbage collector's full collections count.
+_MORE: Final = 10
 _Seconds = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
@@ -57,7 +59,8 @@ def _measure_calls(
             # One way, then the other, so that none is always measured after the same.
             for name in [*subjects][:: 1 if number % 2 else -1]:
                 for way, tasks in _WAYS.items():
-                    for kind, value in subjects[name].measure(calls, tasks).items():
+                    more = _MORE if tasks > 1 else 1
+                    for kind, value in subjects[name].measure(calls * more, tasks).items():
                         seconds[way][name][kind].append(value)
             print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
@@ -161,7 +164,7 @@ def _conditions() -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="how often each subject is measured, at least twice")
-    parser.add_argument("--calls", type=int, default=300, help="how many calls a round has")
+    parser.add_argument("--calls", type=int, default=300, help="how many calls a round of one task has")
     parser.add_argument("--instructions", action="store_true", help="count instructions, too, which takes valgrind")
     parser.add_argument(
         "--growth",
