@@ -296,7 +296,7 @@ class Creation:
             except BaseException:
                 name = self._name_of(key)
                 if name == key.api_key_name:
-                    await self._discard(key, name)
+                    await self._discard(key, key.api_key_name)
                 elif name is not None:
                     # It was renamed meanwhile, and its new name is not ours to hold beside the old one.
                     self._janitor.leave(self._discard_later(key))
