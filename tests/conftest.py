@@ -56,7 +56,14 @@ SLOW_FILES = {
 
 
 # The longest, which run no line that other tests do not: to trace them takes a minute.
-UNTRACED_FILES = {"test_canary.py", "test_drops.py", "test_fuzz.py", "test_lease_month.py", "test_outage.py"}
+UNTRACED_FILES = {
+    "test_canary.py",
+    "test_crossing.py",
+    "test_drops.py",
+    "test_fuzz.py",
+    "test_lease_month.py",
+    "test_outage.py",
+}
 
 
 @pytest.hookimpl(wrapper=True)
