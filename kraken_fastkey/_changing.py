@@ -16,7 +16,17 @@ from kraken_fastkey._wire import delete_key, update_key
 _LOOK: Final = "see in list_keys() how it is now, and update it again if need be"
 
 
-class Change:
+class _Change:
+    """What changes a key, and leaves none that nobody has."""
+
+    def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: what was asked for has been done."""
+
+    def unheard(self, _: BaseException, /) -> Coroutine[Any, Any, None] | None:
+        """Do nothing: no key is left that nobody has."""
+
+
+class Change(_Change):
     """One `update_key`.
 
     Args:
@@ -67,12 +77,6 @@ class Change:
         """Note that nobody waits any more; the attempt under way is the last."""
         self.progress.abandoned = True
         return not self.progress.departed
-
-    def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
-        """Do nothing: what was asked for has been done."""
-
-    def unheard(self, _: BaseException, /) -> Coroutine[Any, Any, None] | None:
-        """Do nothing: no key is left that nobody has."""
 
     async def _try(self) -> bool:
         """Return whether the change has been made; if not, it is to be sent again."""
@@ -150,7 +154,7 @@ class Change:
         return await self._engine.wait(self.operation, self._account, self.progress, failure, repeatable=True)
 
 
-class Deletion:
+class Deletion(_Change):
     """One `delete_key`.
 
     Args:
@@ -190,9 +194,3 @@ class Deletion:
         """Note that nobody waits any more; what may be half done is done to its end."""
         self.progress.abandoned = True
         return not self.progress.exposed
-
-    def unreceived(self, _: None, /) -> Coroutine[Any, Any, None] | None:
-        """Do nothing: what was asked for has been done."""
-
-    def unheard(self, _: BaseException, /) -> Coroutine[Any, Any, None] | None:
-        """Do nothing: no key is left that nobody has."""

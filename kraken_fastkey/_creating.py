@@ -8,7 +8,8 @@ what is there without a holder is deleted. The name is the handle: names are uni
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -53,8 +54,7 @@ class Creation:
 
     operation = "create_key"
     _ghosts: frozenset[str] = frozenset()
-    _has_key = False
-    _note: Note | None = None
+    _note: Note | None = None  # of the key, once it has come
     _sent = 0.0  # when the first request was, by a clock that never goes back
     _is_saved = False
     _cut_off = False
@@ -94,7 +94,7 @@ class Creation:
     def abandon(self) -> bool:
         """Note that nobody waits any more: a key that is made all the same is deleted."""
         self.progress.abandoned = True
-        return not self._has_key and not self.progress.exposed
+        return self._note is None and not self.progress.exposed
 
     def unreceived(self, key: FastApiKey) -> Coroutine[Any, Any, None] | None:
         """Delete a key whose caller went away in the moment in which it came, unless it was stored."""
@@ -147,13 +147,8 @@ class Creation:
 
     async def _clear_up(self, failure: FastKeyError) -> None:
         self.progress.abandoned = True
-        name = self.api_key_name
-        try:
-            async with self._account.turns.hold(name):
-                await self._reconcile(failure, failure)
-        except asyncio.CancelledError:
-            self._tell(name)
-            raise
+        async with self._in_turn(self.api_key_name):
+            await self._reconcile(failure, failure)
 
     async def _reconcile(self, failure: FastKeyError, doubt: FastKeyError) -> None:
         """Return when the call may be sent again, since nothing is left of what was sent."""
@@ -283,7 +278,6 @@ class Creation:
 
     async def _hand_over(self, key: FastApiKey) -> FastApiKey:
         """Return a key to its caller, or delete it if there is none any more."""
-        self._has_key = True
         now = self._engine.runtime.monotonic()
         self._note = self._account.keys.remember(key.api_key_name, key.created_time_raw, now)
         if self.progress.abandoned:
@@ -312,22 +306,24 @@ class Creation:
     async def _discard_later(self, key: FastApiKey) -> None:
         """Delete a key that nobody takes when it is the turn, unless somebody else has deleted it by then."""
         name: str | None = key.api_key_name
-        try:
-            while name is not None:
-                async with self._account.turns.hold(name):
-                    present = self._name_of(key)
-                    if name == present:
-                        await self._discard(key, name)
-                        return
-                name = present
-        except asyncio.CancelledError:
-            self._tell(name)
-            raise
+        while name is not None:
+            async with self._in_turn(name):
+                present = self._name_of(key)
+                if name == present:
+                    await self._discard(key, name)
+                    return
+            name = present
 
-    def _tell(self, name: str | None) -> None:
-        """Tell of a key that may be left, unless it was told of: the client closes, and the turn may not have come."""
-        if name is not None and name not in self._account.unsettled:
-            self._janitor.report(name)
+    @contextlib.asynccontextmanager
+    async def _in_turn(self, name: str) -> AsyncIterator[None]:
+        """Clear up when it is the turn with a name; if the client closes before, tell of the key that may be left."""
+        try:
+            async with self._account.turns.hold(name):
+                yield
+        except asyncio.CancelledError:
+            if name not in self._account.unsettled:
+                self._janitor.report(name)
+            raise
 
     def _name_of(self, key: FastApiKey) -> str | None:
         return None if self._note is None else self._account.keys.name_of(key.api_key_name, self._note)

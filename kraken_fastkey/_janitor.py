@@ -159,7 +159,7 @@ class Janitor:
         The name must be one that the client has made itself: whatever bears it is nobody else's.
         """
         self.suspect(name)
-        self._background.start(self._watch(name), self.account)
+        self.leave(self._watch(name))
 
     def watch_for_late_key(self, name: str, known: str | None) -> None:
         """Look, in the background, whether a request in doubt makes a key once its name is free, and tell of it.
@@ -170,7 +170,7 @@ class Janitor:
             name: The name, which was another key's.
             known: When that key was made, in the server's words.
         """
-        self._background.start(self._watch_for_late_key(name, known), self.account)
+        self.leave(self._watch_for_late_key(name, known))
 
     async def _watch_for_late_key(self, name: str, known: str | None) -> None:
         for seconds in (*SETTLING, _LATE_LOOK):
@@ -201,7 +201,7 @@ class Janitor:
             self.clear(name)
         else:
             # In the background: whoever waits is to be told why nobody takes the key.
-            self._background.start(self._watch(name, created_time or ""), self.account)
+            self.leave(self._watch(name, created_time or ""))
 
     async def _watch(self, name: str, created_time: str | None = None) -> None:
         clock = self.engine.runtime.monotonic
