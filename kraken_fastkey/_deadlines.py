@@ -20,13 +20,12 @@ class Deadlines:
         running: The limits whose blocks are running.
     """
 
-    __slots__ = ("_due", "_loop", "_timer", "running")
+    __slots__ = ("_loop", "_timer", "running")
 
     def __init__(self) -> None:
         self.running: set[Limit] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf  # when the timer goes off
 
     def within(self, seconds: float | None) -> Limit:
         """Return a context manager that raises a `TimeoutError` when so many seconds, from now, are over.
@@ -40,7 +39,7 @@ class Deadlines:
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
                 return Deadlines().within(seconds)  # what runs in the other loop, perhaps another thread, goes on
-            self._loop, self._timer, self._due = loop, None, math.inf
+            self._loop, self._timer = loop, None
             self.running.clear()
         return Limit(self, loop, math.inf if seconds is None else loop.time() + seconds)
 
@@ -48,18 +47,20 @@ class Deadlines:
         """Leave no timer behind, if no limit is running."""
         if self._timer is not None and not self.running:
             self._timer.cancel()
-            self._timer, self._due = None, math.inf
+            self._timer = None
 
     def advance(self, due: float) -> None:
         """See to it that the timer goes off by then."""
-        if self._due <= due or self._loop is None:
+        timer = self._timer
+        if due == math.inf or (timer is not None and timer.when() <= due):
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._due = self._loop.call_at(due, self._go_off, self._loop), due
+        if timer is not None:
+            timer.cancel()
+        if self._loop is not None:
+            self._timer = self._loop.call_at(due, self._go_off, self._loop)
 
     def _go_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._due = None, math.inf
+        self._timer = None
         now = loop.time()
         over = {limit for limit in self.running if limit.due <= now}
         self.running -= over
