@@ -46,6 +46,7 @@ def check_name(value: object) -> str:
 
 def check_allowlist(value: object) -> tuple[str, ...]:
     """Return addresses and networks in their standard spelling."""
+    # As in a request's converter, which has made a tuple of it, the usual class is asked first.
     if isinstance(value, (str, bytes)) or not isinstance(value, (tuple, Iterable)):
         raise FieldError(f"must be a list of addresses and networks, not {_kind(value)}: write [...] around it")
     entries: list[str] = []
