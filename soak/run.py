@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import sys
 import time
 import traceback
 import warnings
@@ -14,8 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Literal, TypeVar
 
 import attrs
-import virtual_time
-from virtual_time import VirtualTimeLoop, run_virtually
+from virtual_time import VirtualTimeLoop, hurrying, run_virtually
 
 from kraken_fastkey import CreateKeyRequest, FastKeyClient, StaticTokenProvider
 from kraken_fastkey.sandbox import KrakenSandbox, SandboxKey
@@ -85,24 +83,12 @@ def soak(
     """
     shown = Shown()
     started = time.perf_counter()
-    with _hurrying(), _watching(shown) as problems:
+    with hurrying(), _watching(shown) as problems:
         soaking = run_virtually(lambda loop: _Soak(loop, make, schedule, seed, share, ending, shown, tamper).run())
         gc.collect()
     return attrs.evolve(
         soaking, real_seconds=time.perf_counter() - started, problems=(*soaking.problems, *problems)[:_TOLD_PROBLEMS]
     )
-
-
-@contextlib.contextmanager
-def _hurrying() -> Iterator[None]:
-    """Let the clock jump without waiting for loopback: on Linux, what was sent has arrived when the send returns."""
-    quiet = virtual_time._QUIET_SECONDS  # noqa: SLF001  # of our own tests
-    if sys.platform == "linux":
-        virtual_time._QUIET_SECONDS = 0.0  # noqa: SLF001  # likewise
-    try:
-        yield
-    finally:
-        virtual_time._QUIET_SECONDS = quiet  # noqa: SLF001  # likewise
 
 
 @contextlib.contextmanager

@@ -30,11 +30,11 @@ def missing(program: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def complaints_of_asyncio(records: Iterable[logging.LogRecord]) -> list[str]:
-    """Return what asyncio has logged, but for a callback that took less than 5 s: the machine may be slow."""
+def complaints_of_asyncio(records: Iterable[logging.LogRecord], *, patience: float = 2) -> list[str]:
+    """Return what asyncio has logged, but for a callback that took less seconds than that: the machine may be slow."""
     told = [record.getMessage() for record in records if record.name == "asyncio"]
     times = [re.fullmatch(r"Executing .* took ([\d.]+) seconds", text, re.DOTALL) for text in told]
-    return [text for text, took in zip(told, times, strict=True) if took is None or float(took[1]) >= 5]
+    return [text for text, took in zip(told, times, strict=True) if took is None or float(took[1]) >= patience]
 
 
 def event_classes() -> list[type[Event]]:

@@ -56,6 +56,19 @@ def _each(table: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", table.values(), ids=table.keys())
 
 
+def _client_of(
+    loop: VirtualTimeLoop, sandbox: KrakenSandbox, *, scopes: list[str] | None = None, **options: Any
+) -> FastKeyClient:
+    provider = StaticTokenProvider(sandbox.issue_token(scopes=scopes))
+    return FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime(), **options)
+
+
+async def _pass(steps: int) -> None:
+    """Let the loop take so many steps."""
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+
 def _commits(fault: Fault | None) -> bool:
     return fault is None or isinstance(fault, LateCommit) or bool(getattr(fault, "commit", False))
 
@@ -244,8 +257,7 @@ def test_a_create_cancelled_after_every_step_of_the_loop(make_request: MakeReque
                 provider = StaticTokenProvider(sandbox.issue_token())
                 async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
                     task = asyncio.ensure_future(client.create_key(make_request()))
-                    for _ in range(steps):
-                        await asyncio.sleep(0)
+                    await _pass(steps)
                     task.cancel()
                     await asyncio.wait({task})
                 names = [key.api_key_name for key in sandbox.keys()]
@@ -289,8 +301,7 @@ def test_other_ways_to_give_up(way: str, make_request: MakeRequest) -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-            provider = StaticTokenProvider(sandbox.issue_token())
-            async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+            async with _client_of(loop, sandbox) as client:
                 sandbox.faults.add(Hang(commit=True), operation="create_key")
                 with pytest.raises((TimeoutError, BaseExceptionGroup)):
                     await GIVING_UP[way](client.create_key(make_request()))
@@ -308,8 +319,7 @@ def test_a_coroutine_that_is_forgotten_leaves_no_key(make_request: MakeRequest) 
 
     async def main(loop: VirtualTimeLoop) -> None:
         async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-            provider = StaticTokenProvider(sandbox.issue_token())
-            async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+            async with _client_of(loop, sandbox) as client:
                 call = client.create_key(make_request())
                 call.send(None)
                 while not sandbox.requests:
@@ -334,8 +344,7 @@ def test_a_loop_that_ends_without_aclose(
         sandbox = KrakenSandbox(clock=loop.wall_clock)
         seen.append(sandbox)
         await sandbox.start()
-        provider = StaticTokenProvider(sandbox.issue_token())
-        client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+        client = _client_of(loop, sandbox)
         loop.client = client  # type: ignore[attr-defined]  # kept, so that its warning does not come here
         if fault is not None:
             sandbox.faults.add(fault, operation="create_key")
@@ -509,8 +518,7 @@ def test_no_task_outlives_aclose() -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-            provider = StaticTokenProvider(sandbox.issue_token())
-            client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+            client = _client_of(loop, sandbox)
             sandbox.faults.add(Hang(commit=True), operation="create_key")
             sandbox.faults.add(Answer(429, headers={"Retry-After": "7"}), operation="delete_key")
             call = asyncio.create_task(client.create_key(CreateKeyRequest()))
@@ -555,14 +563,12 @@ def test_a_key_that_nobody_took_is_deleted_and_not_the_next_of_its_name() -> Non
         taken = 0
         for steps in range(60):
             async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-                provider = StaticTokenProvider(sandbox.issue_token())
-                async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+                async with _client_of(loop, sandbox) as client:
                     sandbox.faults.add(Drip(1, 0.01), operation="delete_key")
                     create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
                     delete = asyncio.create_task(client.delete_key("grid-bot"))
                     again = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
-                    for _ in range(steps):
-                        await asyncio.sleep(0)
+                    await _pass(steps)
                     create.cancel()
                     await asyncio.wait({create, delete, again})
                     taken += create.cancelled() and delete.exception() is None
@@ -581,13 +587,11 @@ def test_a_key_that_nobody_took_is_told_of_if_closing_comes_first() -> None:
         left = 0
         for steps in range(60):
             async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-                provider = StaticTokenProvider(sandbox.issue_token())
-                client = FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime())
+                client = _client_of(loop, sandbox)
                 sandbox.faults.add(Hang(), operation="delete_key", times=None)
                 create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
                 delete = asyncio.create_task(client.delete_key("grid-bot"))
-                for _ in range(steps):
-                    await asyncio.sleep(0)
+                await _pass(steps)
                 create.cancel()
                 await asyncio.wait({create})
                 await client.aclose()
@@ -605,13 +609,11 @@ def test_a_request_that_has_not_left_when_its_caller_goes_away_stays() -> None:
 
     async def main(loop: VirtualTimeLoop) -> None:
         async with KrakenSandbox(clock=loop.wall_clock, list_lag=45) as sandbox:
-            provider = StaticTokenProvider(sandbox.issue_token())
-            async with FastKeyClient(provider, base_url=sandbox.base_url, _runtime=loop.runtime()) as client:
+            async with _client_of(loop, sandbox) as client:
                 await client.list_keys()  # there is a connection
                 for steps in range(60):
                     create = asyncio.create_task(client.create_key(CreateKeyRequest("grid-bot")))
-                    for _ in range(steps):
-                        await asyncio.sleep(0)
+                    await _pass(steps)
                     create.cancel()
                     await asyncio.wait({create})
                     if not create.cancelled():
@@ -632,18 +634,14 @@ def test_an_unknown_outcome_that_nobody_hears_of_is_seen_to(make_request: MakeRe
         gone = told = 0
         for steps in range(60):
             async with KrakenSandbox(clock=loop.wall_clock) as sandbox:
-                provider = StaticTokenProvider(sandbox.issue_token(scopes=SCOPES))
-                options: dict[str, Any] = {"on_unknown_outcome": mode, "retry": RetryPolicy(budget=0)}
-                async with FastKeyClient(
-                    provider, base_url=sandbox.base_url, _runtime=loop.runtime(), **options
-                ) as client:
+                options = {"on_unknown_outcome": mode, "retry": RetryPolicy(budget=0)}
+                async with _client_of(loop, sandbox, scopes=SCOPES, **options) as client:
                     sandbox.faults.add(Truncate(5), operation="create_key")
                     sandbox.faults.add(Answer(503), operation="delete_key")
                     task = asyncio.ensure_future(client.create_key(make_request()))
                     while not sandbox.keys():
                         await asyncio.sleep(0)
-                    for _ in range(steps):
-                        await asyncio.sleep(0)
+                    await _pass(steps)
                     task.cancel()
                     await asyncio.wait({task})
                     await asyncio.sleep(150)

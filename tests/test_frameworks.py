@@ -99,7 +99,7 @@ def _run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
     with caplog.at_level(logging.WARNING, "asyncio"):
         yield run
     gc.collect()
-    assert [] == complaints_of_asyncio(caplog.records)
+    assert [] == complaints_of_asyncio(caplog.records, patience=5)
 
 
 @pytest.mark.parametrize("serving", SERVERS.values(), ids=SERVERS)
